@@ -1,0 +1,2 @@
+//! PURE. One session's life.
+pub mod action;

@@ -1,0 +1,1 @@
+//! The one fast test binary.
