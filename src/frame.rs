@@ -86,3 +86,23 @@ pub trait FrameSink: Send {
     /// Takes a copy of `frame`; dropped if the encoder behind it is still busy with two earlier ones.
     fn push(&mut self, frame: &FrameView<'_>);
 }
+
+/// A video codec that the gateway can send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Codec {
+    /// H.264 constrained baseline, packetization mode 1 (RFC 6184).
+    H264,
+    /// VP8 (RFC 7741).
+    #[serde(rename = "VP8")]
+    Vp8,
+}
+
+impl Codec {
+    /// The encoding name of `a=rtpmap` (RFC 8866).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::H264 => "H264",
+            Self::Vp8 => "VP8",
+        }
+    }
+}

@@ -12,4 +12,6 @@
 
 pub mod frame;
 pub mod session;
+#[cfg(feature = "gateway")]
+pub mod transport;
 pub mod wire;

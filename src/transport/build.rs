@@ -1,0 +1,236 @@
+//! PURE. From an offer to an answering `rtc` peer connection: one video sender, two data channels.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rtc::data_channel::{RTCDataChannelId, RTCDataChannelInit};
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::interceptor::{NackResponderBuilder, Registry, SenderReportBuilder, Slot};
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::interceptor_registry::configure_twcc_sender_only;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, SettingEngineBuilder};
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtp_transceiver::RTCRtpSenderId;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters, RtpCodecKind,
+};
+use rtc::sdp::extmap::TRANSPORT_CC_URI;
+use rtc::shared::error::{Error, Result};
+
+use super::offer::{OfferError, VideoFormat};
+use super::rtcp_tap::RtcpTap;
+use crate::frame::Codec;
+use crate::wire::{CONTROL_CHANNEL, MAX_JSON_BYTES, MOTION_CHANNEL};
+
+/// Header extension that tells the receiver to render at once (libwebrtc's `playout-delay`).
+const PLAYOUT_DELAY_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+/// Packets kept for retransmission: a second of 8 Mbit/s.
+const NACK_HISTORY: u16 = 1_024;
+/// A path is given up after this long without an answer; the page notices sooner and offers again.
+const ICE_FAILED: Duration = Duration::from_secs(30);
+const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
+const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// What a peer needs besides the offer. Random values are the caller's.
+#[derive(Clone, Debug)]
+pub struct PeerConfig {
+    /// Our ICE user name fragment: the key by which its checks find this peer.
+    pub ufrag: String,
+    /// Our ICE password; at least 22 characters (RFC 8839 §5.4).
+    pub password: String,
+    /// Host candidates to answer with.
+    pub candidates: Vec<SocketAddr>,
+    /// SSRC of the video.
+    pub ssrc: u32,
+    /// SSRC of its retransmissions.
+    pub rtx_ssrc: u32,
+    /// First RTP sequence number.
+    pub sequence: u16,
+    /// First RTP timestamp.
+    pub timestamp: u32,
+}
+
+pub(super) struct Built {
+    pub pc: RTCPeerConnection,
+    pub answer: String,
+    pub video: RTCRtpSenderId,
+    pub payload_type: u8,
+    pub playout_delay: Option<u8>,
+    pub transport_cc: Option<u8>,
+    pub control: RTCDataChannelId,
+    pub motion: RTCDataChannelId,
+}
+
+pub(super) fn answer(
+    config: &PeerConfig,
+    format: &VideoFormat,
+    offer: &str,
+    now: Instant,
+) -> std::result::Result<Built, OfferError> {
+    build(config, format, offer, now).map_err(|e| OfferError::Refused(e.to_string()))
+}
+
+fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -> Result<Built> {
+    let mut engine = media_engine(format)?;
+    let registry = Registry::new()
+        .with(Slot::NackResponder, NackResponderBuilder::new().with_size(NACK_HISTORY).build())
+        .with(Slot::SenderReport, SenderReportBuilder::new().build())
+        .with(Slot::from(14_000), RtcpTap::default());
+    let registry = configure_twcc_sender_only(registry, &mut engine)?;
+    let mut pc = RTCPeerConnectionBuilder::new()
+        .with_setting_engine(
+            SettingEngineBuilder::new()
+                .with_ice_credentials(config.ufrag.clone(), config.password.clone())
+                // `.local` candidates would make us query by multicast; the browser's own checks reveal
+                // its address anyway (peer-reflexive, RFC 8445 §7.3.1.3).
+                .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+                .with_ice_timeouts(Some(ICE_DISCONNECTED), Some(ICE_FAILED), Some(ICE_KEEPALIVE))
+                .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_JSON_BYTES as u32))
+                .build(),
+        )
+        .with_media_engine(engine)
+        .with_interceptor_registry(registry)
+        .build(now)?;
+
+    let video = pc.add_track(video_track(config, format))?;
+    let control = pc.create_data_channel(
+        "control",
+        Some(RTCDataChannelInit { negotiated: Some(CONTROL_CHANNEL), ..Default::default() }),
+    )?;
+    let control = control.id();
+    let motion = pc.create_data_channel(
+        "motion",
+        Some(RTCDataChannelInit {
+            ordered: false,
+            max_retransmits: Some(0),
+            negotiated: Some(MOTION_CHANNEL),
+            ..Default::default()
+        }),
+    )?;
+    let motion = motion.id();
+
+    pc.set_remote_description(now, RTCSessionDescription::offer(offer.to_owned())?)?;
+    for address in &config.candidates {
+        let candidate = CandidateHostConfig {
+            base_config: CandidateConfig {
+                network: "udp".to_owned(),
+                address: address.ip().to_string(),
+                port: address.port(),
+                component: 1,
+                ..Default::default()
+            },
+            ..Default::default()
+        }
+        .new_candidate_host()?;
+        pc.add_local_candidate(RTCIceCandidate::from(&candidate).to_json()?)?;
+    }
+    pc.add_local_candidate(Default::default())?;
+    let answer = pc.create_answer(None)?;
+    pc.set_local_description(now, answer.clone())?;
+    // Only now do the candidates stand in the description.
+    let answer = pc.local_description().unwrap_or(answer).sdp;
+    let Some(mut sender) = pc.rtp_sender(video) else { return Err(Error::ErrRTPSenderNotExisted) };
+    let parameters = &sender.get_parameters().rtp_parameters;
+    let payload_type = parameters
+        .codecs
+        .iter()
+        .find(|c| c.rtp_codec.mime_type.eq_ignore_ascii_case(&mime(format.codec)))
+        .map_or(format.payload_type, |c| c.payload_type);
+    let extension = |uri| parameters.header_extensions.iter().find(|e| e.uri == uri).map(|e| e.id as u8);
+    let (playout_delay, transport_cc) = (extension(PLAYOUT_DELAY_URI), extension(TRANSPORT_CC_URI));
+    Ok(Built { pc, answer, video, payload_type, playout_delay, transport_cc, control, motion })
+}
+
+fn mime(codec: Codec) -> String {
+    format!("video/{}", codec.name())
+}
+
+fn media_engine(format: &VideoFormat) -> Result<MediaEngine> {
+    let mut engine = MediaEngine::default();
+    let feedback = [("nack", ""), ("nack", "pli"), ("ccm", "fir"), ("transport-cc", "")];
+    engine.register_codec(
+        RTCRtpCodecParameters {
+            rtp_codec: RTCRtpCodec {
+                rtcp_feedback: feedback
+                    .iter()
+                    .map(|(typ, parameter)| RTCPFeedback {
+                        typ: (*typ).to_owned(),
+                        parameter: (*parameter).to_owned(),
+                    })
+                    .collect(),
+                ..video_codec(format)
+            },
+            payload_type: format.payload_type,
+            ..Default::default()
+        },
+        RtpCodecKind::Video,
+    )?;
+    if let Some(rtx) = format.rtx {
+        engine.register_codec(
+            RTCRtpCodecParameters {
+                rtp_codec: RTCRtpCodec {
+                    mime_type: "video/rtx".to_owned(),
+                    clock_rate: 90_000,
+                    sdp_fmtp_line: format!("apt={}", format.payload_type),
+                    ..Default::default()
+                },
+                payload_type: rtx,
+                ..Default::default()
+            },
+            RtpCodecKind::Video,
+        )?;
+    }
+    // Sound is not sent yet; its m-lines are accepted so that it needs no new one.
+    engine.register_codec(
+        RTCRtpCodecParameters {
+            rtp_codec: RTCRtpCodec {
+                mime_type: "audio/opus".to_owned(),
+                clock_rate: 48_000,
+                channels: 2,
+                ..Default::default()
+            },
+            payload_type: 111,
+            ..Default::default()
+        },
+        RtpCodecKind::Audio,
+    )?;
+    engine.register_header_extension(
+        RTCRtpHeaderExtensionCapability { uri: PLAYOUT_DELAY_URI.to_owned() },
+        RtpCodecKind::Video,
+        None,
+    )?;
+    Ok(engine)
+}
+
+fn video_codec(format: &VideoFormat) -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: mime(format.codec),
+        clock_rate: 90_000,
+        sdp_fmtp_line: format.fmtp.clone(),
+        ..Default::default()
+    }
+}
+
+fn video_track(config: &PeerConfig, format: &VideoFormat) -> MediaStreamTrack {
+    MediaStreamTrack::new(
+        // Sound will have a stream of its own: one stream would make the browser delay the picture to the
+        // sound's buffer.
+        "desktop".to_owned(),
+        "desktop-video".to_owned(),
+        "desktop-video".to_owned(),
+        RtpCodecKind::Video,
+        vec![RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters {
+                ssrc: Some(config.ssrc),
+                rtx: format.rtx.map(|_| RTCRtpRtxParameters { ssrc: config.rtx_ssrc }),
+                ..Default::default()
+            },
+            codec: video_codec(format),
+            ..Default::default()
+        }],
+    )
+}

@@ -1,0 +1,321 @@
+//! PURE. Every viewer's peer behind one UDP port: which datagram is whose, and who may be heard at all.
+//!
+//! `rtc` takes DTLS and SRTP from any address once a pair is selected, so the filter stands here: media is
+//! routed by 5-tuple, and only from a 5-tuple from which an authenticated Binding request has come.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rtc::crypto::RTCCryptoProvider;
+use rtc::stun::integrity::MessageIntegrity;
+use rtc::stun::message::Message;
+
+use super::ledger::{Ledger, Sent, rtp_header};
+use super::peer::{Peer, PeerEvent, Transmit};
+use super::packetize::PacketizedFrame;
+use super::port::{self, Datagram, TransactionId};
+use super::send::SendStage;
+use crate::frame::Codec;
+
+/// Paths remembered for one viewer; the oldest falls out (network changes, dual stack).
+const MAX_PATHS: usize = 16;
+/// How long a Binding request of ours may be answered.
+const TRANSACTION_LIFE: Duration = Duration::from_secs(10);
+/// Most transactions remembered.
+const MAX_TRANSACTIONS: usize = 4_096;
+
+/// Our address and theirs.
+type Path = (SocketAddr, SocketAddr);
+
+struct Slot {
+    peer: Peer,
+    ufrag: String,
+    paths: VecDeque<Path>,
+    rtx_ssrc: u32,
+    transport_cc: Option<u8>,
+    ledger: Ledger,
+    heard_at: Instant,
+}
+
+/// Datagrams that were not taken, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Not STUN, DTLS or RTP, or STUN for nobody.
+    pub unknown: u64,
+    /// A Binding request whose MESSAGE-INTEGRITY was wrong.
+    pub integrity: u64,
+    /// DTLS or RTP from a path that passed no check.
+    pub unverified: u64,
+}
+
+/// See the module. Keys are viewer numbers.
+pub struct Mux {
+    crypto: Arc<dyn RTCCryptoProvider>,
+    peers: BTreeMap<u32, Slot>,
+    by_ufrag: HashMap<String, u32>,
+    by_path: HashMap<Path, u32>,
+    transactions: HashMap<TransactionId, (u32, Instant)>,
+    stage: SendStage,
+    events: VecDeque<(u32, PeerEvent)>,
+    refused: Refused,
+}
+
+impl Mux {
+    /// An empty mux over a cryptographic provider.
+    pub fn new(crypto: Arc<dyn RTCCryptoProvider>) -> Self {
+        Self {
+            crypto,
+            peers: BTreeMap::new(),
+            by_ufrag: HashMap::new(),
+            by_path: HashMap::new(),
+            transactions: HashMap::new(),
+            stage: SendStage::default(),
+            events: VecDeque::new(),
+            refused: Refused::default(),
+        }
+    }
+
+    /// Adds a viewer's peer; an older one of the same viewer is dropped.
+    pub fn insert(&mut self, viewer: u32, ufrag: String, rtx_ssrc: u32, peer: Peer, now: Instant) {
+        self.remove(viewer);
+        self.by_ufrag.insert(ufrag.clone(), viewer);
+        let transport_cc = peer.transport_cc();
+        let slot = Slot {
+            peer,
+            ufrag,
+            paths: VecDeque::new(),
+            rtx_ssrc,
+            transport_cc,
+            ledger: Ledger::default(),
+            heard_at: now,
+        };
+        self.peers.insert(viewer, slot);
+        self.settle(viewer, now);
+    }
+
+    /// Forgets a viewer's peer.
+    pub fn remove(&mut self, viewer: u32) {
+        let Some(slot) = self.peers.remove(&viewer) else { return };
+        self.by_ufrag.remove(&slot.ufrag);
+        slot.paths.iter().for_each(|path| {
+            self.by_path.remove(path);
+        });
+        self.transactions.retain(|_, (owner, _)| *owner != viewer);
+    }
+
+    /// Takes one datagram that came from `from` to our address `local`.
+    pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, bytes: &[u8]) {
+        let path = (local, from);
+        let viewer = match port::classify(bytes) {
+            Datagram::IceRequest { ufrag } => self.authenticate(path, ufrag, bytes),
+            Datagram::IceResponse { transaction } => match self.transactions.remove(&transaction) {
+                Some((viewer, _)) => Some(viewer),
+                None => {
+                    self.refused.unknown += 1;
+                    None
+                }
+            },
+            Datagram::Media => {
+                let viewer = self.by_path.get(&path).copied();
+                self.refused.unverified += u64::from(viewer.is_none());
+                viewer
+            }
+            Datagram::OtherStun | Datagram::Unknown => {
+                self.refused.unknown += 1;
+                None
+            }
+        };
+        let Some(viewer) = viewer else { return };
+        self.with_peer(viewer, now, |slot| {
+            slot.heard_at = now;
+            slot.peer.handle_datagram(now, local, from, bytes);
+        });
+    }
+
+    /// The viewer whose password signed this Binding request (RFC 8445 §7.3). Its path is trusted from now.
+    fn authenticate(&mut self, path: Path, ufrag: &str, bytes: &[u8]) -> Option<u32> {
+        let Some(&viewer) = self.by_ufrag.get(ufrag) else {
+            self.refused.unknown += 1;
+            return None;
+        };
+        let slot = self.peers.get_mut(&viewer)?;
+        let mut message = Message::new();
+        let intact = message.unmarshal_binary(bytes).is_ok()
+            && MessageIntegrity::check(&mut message, slot.peer.password().as_bytes(), self.crypto.crypto())
+                .is_ok();
+        if !intact {
+            self.refused.integrity += 1;
+            return None;
+        }
+        if self.by_path.insert(path, viewer) != Some(viewer) {
+            slot.paths.push_back(path);
+            if slot.paths.len() > MAX_PATHS
+                && let Some(oldest) = slot.paths.pop_front()
+            {
+                self.by_path.remove(&oldest);
+            }
+        }
+        Some(viewer)
+    }
+
+    /// Fires every timer due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<u32> = self
+            .peers
+            .iter_mut()
+            .filter_map(|(viewer, slot)| slot.peer.poll_timeout().is_some_and(|at| at <= now).then_some(*viewer))
+            .collect();
+        for viewer in due {
+            self.with_peer(viewer, now, |slot| slot.peer.handle_timeout(now));
+        }
+        self.transactions.retain(|_, (_, sent)| now.saturating_duration_since(*sent) < TRANSACTION_LIFE);
+    }
+
+    /// When [`Self::handle_timeout`] must be called next.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        self.peers.values_mut().filter_map(|slot| slot.peer.poll_timeout()).min()
+    }
+
+    /// Sends a frame to every connected viewer of `codec` in `to`; returns those that it could not reach for
+    /// want of a key frame.
+    pub fn send_frame(&mut self, now: Instant, codec: Codec, to: &[u32], frame: &PacketizedFrame) -> Sending {
+        let mut sending = Sending::default();
+        for &viewer in to {
+            let Some(slot) = self.peers.get(&viewer) else { continue };
+            if slot.peer.codec() != codec || !slot.peer.is_connected() {
+                continue;
+            }
+            let mut sent = false;
+            self.with_peer(viewer, now, |slot| sent = slot.peer.send_frame(now, frame));
+            if sent { sending.sent += 1 } else { sending.need_keyframe += 1 }
+        }
+        sending
+    }
+
+    /// Sends a text message over a viewer's control channel; false if it is not open.
+    pub fn send_text(&mut self, now: Instant, viewer: u32, text: String) -> bool {
+        let mut sent = false;
+        self.with_peer(viewer, now, |slot| sent = slot.peer.send_text(now, text));
+        sent
+    }
+
+    /// Passes a trickled candidate on.
+    pub fn add_remote_candidate(
+        &mut self,
+        now: Instant,
+        viewer: u32,
+        candidate: String,
+        mid: Option<String>,
+        index: Option<u16>,
+    ) {
+        self.with_peer(viewer, now, |slot| slot.peer.add_remote_candidate(candidate, mid, index));
+    }
+
+    /// The send stage, to be emptied into the socket.
+    pub fn stage(&mut self) -> &mut SendStage {
+        &mut self.stage
+    }
+
+    /// Takes the next event.
+    pub fn poll_event(&mut self) -> Option<(u32, PeerEvent)> {
+        self.events.pop_front()
+    }
+
+    /// What a viewer was sent.
+    pub fn ledger(&self, viewer: u32) -> Option<&Ledger> {
+        self.peers.get(&viewer).map(|slot| &slot.ledger)
+    }
+
+    /// When a viewer was last heard.
+    pub fn heard_at(&self, viewer: u32) -> Option<Instant> {
+        self.peers.get(&viewer).map(|slot| slot.heard_at)
+    }
+
+    /// What was dropped.
+    pub fn refused(&self) -> Refused {
+        self.refused
+    }
+
+    /// Runs `f` on a peer, then moves everything that it has to say into the stage and the event queue.
+    ///
+    /// `rtc` is young and parses what strangers send: a panic inside it ends that one viewer, not the gateway.
+    fn with_peer(&mut self, viewer: u32, now: Instant, f: impl FnOnce(&mut Slot)) {
+        let Some(slot) = self.peers.get_mut(&viewer) else { return };
+        if catch_unwind(AssertUnwindSafe(|| f(slot))).is_err() {
+            self.fail(viewer);
+            return;
+        }
+        self.settle(viewer, now);
+    }
+
+    fn settle(&mut self, viewer: u32, now: Instant) {
+        let Some(slot) = self.peers.get_mut(&viewer) else { return };
+        let (stage, events, transactions) = (&mut self.stage, &mut self.events, &mut self.transactions);
+        let drained = catch_unwind(AssertUnwindSafe(|| {
+            // Events produce writes and writes produce events: until both are dry.
+            loop {
+                let mut idle = true;
+                while let Some(event) = slot.peer.poll_event() {
+                    events.push_back((viewer, event));
+                    idle = false;
+                }
+                while let Some(transmit) = slot.peer.poll_transmit() {
+                    remember(transactions, viewer, &transmit, now);
+                    record(slot, &transmit, now);
+                    if !stage.push(transmit) {
+                        slot.peer.require_keyframe();
+                    }
+                    idle = false;
+                }
+                if idle {
+                    break;
+                }
+            }
+        }));
+        if drained.is_err() {
+            self.fail(viewer);
+        }
+    }
+
+    fn fail(&mut self, viewer: u32) {
+        tracing::error!(viewer, code = "peer-panic", "the WebRTC core failed; this viewer must connect again");
+        self.remove(viewer);
+        self.events.push_back((viewer, PeerEvent::Failed("internal error".to_owned())));
+    }
+}
+
+/// What became of one frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sending {
+    /// Viewers that it went to.
+    pub sent: usize,
+    /// Viewers that can show nothing until a key frame comes.
+    pub need_keyframe: usize,
+}
+
+fn remember(
+    transactions: &mut HashMap<TransactionId, (u32, Instant)>,
+    viewer: u32,
+    transmit: &Transmit,
+    now: Instant,
+) {
+    if let Some(id) = port::request_transaction(&transmit.contents)
+        && transactions.len() < MAX_TRANSACTIONS
+    {
+        transactions.insert(id, (viewer, now));
+    }
+}
+
+fn record(slot: &mut Slot, transmit: &Transmit, now: Instant) {
+    if let Some((ssrc, number)) = rtp_header(&transmit.contents, slot.transport_cc) {
+        slot.ledger.record(Sent {
+            number,
+            size: transmit.contents.len().min(usize::from(u16::MAX)) as u16,
+            at: now,
+            retransmission: ssrc == slot.rtx_ssrc,
+        });
+    }
+}

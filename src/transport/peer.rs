@@ -1,0 +1,327 @@
+//! PURE. One viewer's WebRTC connection over `rtc`: datagrams in, datagrams and events out.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use rtc::data_channel::RTCDataChannelId;
+use rtc::peer_connection::RTCPeerConnection;
+use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
+use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
+use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtp;
+use rtc::rtp_transceiver::RTCRtpSenderId;
+use rtc::sansio::Protocol;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+
+use super::build::{self, PeerConfig};
+use super::offer::{self, OfferError};
+use super::packetize::PacketizedFrame;
+use crate::frame::Codec;
+
+/// RTP clock of video (RFC 6184 §5.1, RFC 7741 §4.1).
+const CLOCK_HZ: u128 = 90_000;
+/// Candidates taken from one viewer, trickled ones included.
+const MAX_REMOTE_CANDIDATES: usize = 64;
+/// What may wait in the control channel before messages are dropped, in bytes.
+const MAX_CONTROL_BACKLOG: usize = 1 << 20;
+
+/// A datagram to send.
+#[derive(Clone, Debug)]
+pub struct Transmit {
+    /// Which of our addresses it leaves from: the candidate's.
+    pub from: SocketAddr,
+    /// Where it goes.
+    pub to: SocketAddr,
+    /// The datagram.
+    pub contents: BytesMut,
+}
+
+/// What a peer has to say.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// ICE and DTLS are up: media flows from the next key frame on.
+    Connected,
+    /// No answer for 5 s; may come back.
+    Disconnected,
+    /// Gone for good.
+    Failed(String),
+    /// The control channel opened: JSON goes that way from now on.
+    ControlOpen,
+    /// The decoder lost its reference (PLI or FIR).
+    KeyframeRequest,
+    /// A text message of the control channel.
+    Text(Bytes),
+    /// A binary message of the control or the motion channel.
+    Input(Bytes),
+    /// Fraction of packets lost since the last report, 0..=255 (RFC 3550 §6.4.1).
+    Loss(u8),
+}
+
+/// One viewer's connection.
+pub struct Peer {
+    pc: RTCPeerConnection,
+    codec: Codec,
+    password: String,
+    video: RTCRtpSenderId,
+    payload_type: u8,
+    playout_delay: Option<u8>,
+    transport_cc: Option<u8>,
+    control: RTCDataChannelId,
+    motion: RTCDataChannelId,
+    ssrc: u32,
+    sequence: u16,
+    timestamp_base: u32,
+    epoch: Instant,
+    connected: bool,
+    control_open: bool,
+    /// In an infinite GOP a decoder can start at nothing but a key frame.
+    awaits_keyframe: bool,
+    remote_candidates: usize,
+}
+
+impl Peer {
+    /// Answers `offer` with the first of `usable` that it has. The answer is complete: candidates inside.
+    ///
+    /// # Errors
+    /// [`OfferError`] for an offer without video, without a codec in common, or that `rtc` refuses.
+    pub fn answer(
+        config: PeerConfig,
+        offer: &str,
+        usable: &[Codec],
+        now: Instant,
+    ) -> Result<(Self, String), OfferError> {
+        let format = offer::choose(offer, usable)?;
+        let built = build::answer(&config, &format, offer, now)?;
+        let peer = Self {
+            pc: built.pc,
+            codec: format.codec,
+            password: config.password,
+            video: built.video,
+            payload_type: built.payload_type,
+            playout_delay: built.playout_delay,
+            transport_cc: built.transport_cc,
+            control: built.control,
+            motion: built.motion,
+            ssrc: config.ssrc,
+            sequence: config.sequence,
+            timestamp_base: config.timestamp,
+            epoch: now,
+            connected: false,
+            control_open: false,
+            awaits_keyframe: true,
+            remote_candidates: 0,
+        };
+        Ok((peer, built.answer))
+    }
+
+    /// The negotiated codec.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Our ICE password, to check the integrity of what claims to be for this peer.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// Id of the transport-wide sequence number's header extension, if negotiated.
+    pub fn transport_cc(&self) -> Option<u8> {
+        self.transport_cc
+    }
+
+    /// True once media may flow.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// True while this viewer can show nothing until a key frame comes.
+    pub fn awaits_keyframe(&self) -> bool {
+        self.awaits_keyframe
+    }
+
+    /// Takes a trickled candidate; ignores what it cannot use, and everything past the 64th.
+    pub fn add_remote_candidate(&mut self, candidate: String, mid: Option<String>, index: Option<u16>) {
+        if self.remote_candidates >= MAX_REMOTE_CANDIDATES || candidate.contains(".local ") {
+            return;
+        }
+        self.remote_candidates += 1;
+        let init = RTCIceCandidateInit {
+            candidate,
+            sdp_mid: mid,
+            sdp_mline_index: index,
+            ..RTCIceCandidateInit::default()
+        };
+        if let Err(error) = self.pc.add_remote_candidate(init) {
+            tracing::debug!(%error, "candidate refused");
+        }
+    }
+
+    /// Feeds one datagram that was sent to our address `local`.
+    pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, bytes: &[u8]) {
+        let message = TaggedBytesMut {
+            now,
+            transport: TransportContext {
+                local_addr: local,
+                peer_addr: from,
+                transport_protocol: TransportProtocol::UDP,
+                ecn: None,
+            },
+            message: BytesMut::from(bytes),
+        };
+        if let Err(error) = self.pc.handle_read(message) {
+            tracing::debug!(%error, "datagram refused");
+        }
+    }
+
+    /// Fires what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Err(error) = self.pc.handle_timeout(now) {
+            tracing::debug!(%error, "timer refused");
+        }
+    }
+
+    /// When [`Self::handle_timeout`] must be called next. Read again after every other call.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        self.pc.poll_timeout()
+    }
+
+    /// Queues one frame; false if it was left out because a key frame must come first.
+    pub fn send_frame(&mut self, now: Instant, frame: &PacketizedFrame) -> bool {
+        if !self.connected || (self.awaits_keyframe && !frame.keyframe) {
+            return false;
+        }
+        self.awaits_keyframe = false;
+        let timestamp = self.rtp_timestamp(frame.captured_at);
+        let last = frame.payloads.len().saturating_sub(1);
+        for (i, payload) in frame.payloads.iter().enumerate() {
+            self.send_packet(now, timestamp, i == last, payload);
+        }
+        true
+    }
+
+    fn rtp_timestamp(&self, at: Instant) -> u32 {
+        let ticks = at.saturating_duration_since(self.epoch).as_micros() * CLOCK_HZ / 1_000_000;
+        self.timestamp_base.wrapping_add(ticks as u32)
+    }
+
+    fn send_packet(&mut self, now: Instant, timestamp: u32, marker: bool, payload: &Bytes) {
+        let mut header = rtp::Header {
+            version: 2,
+            marker,
+            payload_type: self.payload_type,
+            sequence_number: self.sequence,
+            timestamp,
+            ssrc: self.ssrc,
+            ..Default::default()
+        };
+        self.sequence = self.sequence.wrapping_add(1);
+        if let Some(id) = self.playout_delay
+            // Minimum and maximum of 0: rendered on arrival, with no smoothing at all.
+            && let Err(error) = header.set_extension(id, Bytes::from_static(&[0, 0, 0]))
+        {
+            tracing::debug!(%error, "playout-delay extension left out");
+        }
+        let packet = rtp::Packet { header, payload: payload.clone() };
+        if let Some(mut sender) = self.pc.rtp_sender(self.video)
+            && let Err(error) = sender.write_rtp(now, packet)
+        {
+            tracing::debug!(%error, "RTP packet refused");
+        }
+    }
+
+    /// The next frame for this viewer must be a key frame.
+    pub fn require_keyframe(&mut self) {
+        self.awaits_keyframe = true;
+    }
+
+    /// Sends a text message over the control channel; false if that is not open or is not being drained.
+    pub fn send_text(&mut self, now: Instant, text: String) -> bool {
+        if !self.control_open {
+            return false;
+        }
+        let Some(mut channel) = self.pc.data_channel(self.control) else { return false };
+        if channel.outstanding_bytes() > MAX_CONTROL_BACKLOG {
+            return false;
+        }
+        channel.send_text(now, text).is_ok()
+    }
+
+    /// Takes the next datagram to send. Drained after every other call.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        let message = self.pc.poll_write()?;
+        Some(Transmit {
+            from: message.transport.local_addr,
+            to: message.transport.peer_addr,
+            contents: message.message,
+        })
+    }
+
+    /// Takes the next event. Drained after every other call.
+    pub fn poll_event(&mut self) -> Option<PeerEvent> {
+        while let Some(event) = self.pc.poll_event() {
+            if let Some(event) = self.connection_event(event) {
+                return Some(event);
+            }
+        }
+        while let Some(TaggedRTCMessage { message, .. }) = self.pc.poll_read() {
+            if let Some(event) = self.message_event(message) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    fn connection_event(&mut self, event: RTCPeerConnectionEvent) -> Option<PeerEvent> {
+        match event {
+            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => match state {
+                RTCPeerConnectionState::Connected => {
+                    self.connected = true;
+                    Some(PeerEvent::Connected)
+                }
+                RTCPeerConnectionState::Disconnected => Some(PeerEvent::Disconnected),
+                RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => {
+                    self.connected = false;
+                    Some(PeerEvent::Failed(format!("the connection is {state}")))
+                }
+                _ => None,
+            },
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) if id == self.control => {
+                self.control_open = true;
+                Some(PeerEvent::ControlOpen)
+            }
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(id)) if id == self.control => {
+                self.control_open = false;
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn message_event(&mut self, message: RTCMessage) -> Option<PeerEvent> {
+        match message {
+            RTCMessage::DataChannelMessage(id, message) if id == self.control || id == self.motion => {
+                let data = message.data.freeze();
+                Some(if message.is_string { PeerEvent::Text(data) } else { PeerEvent::Input(data) })
+            }
+            RTCMessage::RtcpPacket(_, packets) => {
+                let keyframe = packets.iter().any(|p| {
+                    p.as_any().is::<PictureLossIndication>() || p.as_any().is::<FullIntraRequest>()
+                });
+                if keyframe {
+                    return Some(PeerEvent::KeyframeRequest);
+                }
+                packets.iter().find_map(|p| {
+                    let report = p.as_any().downcast_ref::<ReceiverReport>()?;
+                    let ours = report.reports.iter().find(|r| r.ssrc == self.ssrc)?;
+                    Some(PeerEvent::Loss(ours.fraction_lost))
+                })
+            }
+            _ => None,
+        }
+    }
+}
