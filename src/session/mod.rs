@@ -1,2 +1,580 @@
-//! PURE. One session's life.
+//! PURE. One session's life: who is here, who has control, what is held down, what is encoded.
+//!
+//! [`Session::handle`] takes what happened, [`Session::poll`] gives what is to be done; drain it after every
+//! call. Invariants that this module owns:
+//!
+//! - Only the controller's input reaches the desktop, and a viewer without the right never is the controller.
+//! - What is held down is held by a viewer that was heard within [`HELD_TIMEOUT`]; else it is released.
+//! - Nobody looking means nothing fed.
+
 pub mod action;
+mod control;
+mod event;
+mod held;
+mod inject;
+mod keyframes;
+mod phase;
+mod principal;
+mod rate;
+mod report;
+mod ticket;
+mod viewer;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+pub use self::event::{Input, Output};
+pub use self::phase::PhaseChange;
+pub use self::principal::Principal;
+pub use self::rate::Bucket;
+pub use self::ticket::{Ticket, TicketError};
+
+use self::action::DesktopAction;
+use self::control::Control;
+use self::event::earliest;
+use self::keyframes::KeyframeRation;
+use self::phase::PhaseLock;
+use self::report::Report;
+use self::viewer::{Media, Viewer, Viewport};
+use crate::frame::{Codec, Size};
+use crate::wire::signal::{
+    ByeReason, ClientMessage, ControlAction, ErrorCode, Fit, Right, ServerMessage, Settings, SettingsChange,
+    screens_of,
+};
+use crate::wire::{HEARTBEAT_MS, HELD_TIMEOUT_MS};
+
+/// Held keys are released when their viewer is not heard for this long.
+pub const HELD_TIMEOUT: Duration = Duration::from_millis(HELD_TIMEOUT_MS);
+/// A viewer that is gone is remembered for this long, so that a reload finds its number and control again.
+const RESUME_GRACE: Duration = Duration::from_secs(10);
+/// Resizes wait until the window has been quiet for this long.
+const RESIZE_DEBOUNCE: Duration = Duration::from_millis(200);
+/// Screen sizes that a viewer may ask for.
+const SCREEN: std::ops::RangeInclusive<f64> = 320.0..=7_680.0;
+const BITRATE_KBPS: std::ops::RangeInclusive<u32> = 100..=200_000;
+const FPS: std::ops::RangeInclusive<u32> = 5..=240;
+
+/// What a session is made with.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Its name, in tickets.
+    pub name: String,
+    /// Settings to begin with.
+    pub settings: Settings,
+    /// Most viewers at a time.
+    pub max_viewers: usize,
+    /// True if viewers may resize the screen.
+    pub resizable: bool,
+}
+
+/// See the module.
+pub struct Session {
+    config: SessionConfig,
+    ticket_key: Vec<u8>,
+    settings: Settings,
+    viewers: BTreeMap<u32, Viewer>,
+    next_viewer: u32,
+    control: Control,
+    phase: PhaseLock,
+    keyframes: BTreeMap<Codec, KeyframeRation>,
+    renditions: (BTreeSet<Codec>, BTreeSet<Codec>),
+    report: Report,
+    cursor: Option<ServerMessage>,
+    locks: Option<(bool, bool)>,
+    resize: Option<(Instant, Size)>,
+    pointer: inject::Overlay,
+    outputs: VecDeque<Output>,
+    /// Seconds since the Unix epoch, for tickets; moved on by the caller.
+    unix_now: u64,
+}
+
+impl Session {
+    /// A session without viewers. `ticket_key` signs resume tickets.
+    pub fn new(config: SessionConfig, ticket_key: Vec<u8>) -> Self {
+        Self {
+            settings: config.settings,
+            config,
+            ticket_key,
+            viewers: BTreeMap::new(),
+            next_viewer: 1,
+            control: Control::default(),
+            phase: PhaseLock::default(),
+            keyframes: BTreeMap::new(),
+            renditions: Default::default(),
+            report: Report::default(),
+            cursor: None,
+            locks: None,
+            resize: None,
+            pointer: inject::Overlay::default(),
+            outputs: VecDeque::new(),
+            unix_now: 0,
+        }
+    }
+
+    /// Tells the session what time it is for tickets, in seconds since the Unix epoch.
+    pub fn set_unix_time(&mut self, seconds: u64) {
+        self.unix_now = seconds;
+    }
+
+    /// Takes what happened. Drain [`Self::poll`] afterwards.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Hello { socket, principal, hello, ticket } => self.hello(socket, principal, hello, ticket, now),
+            Input::Message { viewer, message } => self.message(viewer, message, now),
+            Input::Malformed { viewer } => {
+                if self.within_budget(viewer, now) {
+                    self.error(viewer, ErrorCode::Malformed, "that message was not understood");
+                }
+            }
+            Input::Frame { viewer, bytes } => self.input_frame(viewer, &bytes, now),
+            Input::Closed { socket } => self.closed(socket, now),
+            Input::Answered { viewer, codec } => self.set_media(viewer, Media::Connecting(codec), now),
+            Input::Connected { viewer } => self.connected(viewer, now),
+            Input::Disconnected { viewer } => {
+                self.set_media(viewer, Media::None, now);
+                self.release_held(viewer);
+            }
+            Input::NeedKeyframe { viewer } => self.need_keyframe(viewer, now),
+            Input::Display { size, can_resize } => {
+                if self.report.display_up(size, can_resize && self.config.resizable) {
+                    self.broadcast(&ServerMessage::Screens { screens: screens_of(size) });
+                }
+            }
+            Input::NoDisplay { reason } => self.report.display_down(reason),
+            Input::Cursor(cursor) => {
+                self.broadcast(&cursor);
+                self.cursor = Some(cursor);
+            }
+            Input::Locks { caps, num } => {
+                self.locks = Some((caps, num));
+                self.broadcast(&ServerMessage::Locks { caps, num });
+            }
+            Input::Encoder { codec, name, fallback } => {
+                self.keyframes.entry(codec).or_default().made(now);
+                self.report.encoder(codec, name, fallback);
+            }
+            Input::NoEncoder { codec, reason } => self.report.no_encoder(codec, reason),
+            Input::Shutdown => self.shutdown(),
+        }
+        self.tell_status();
+    }
+
+    /// Does what is due at `now`. Drain [`Self::poll`] afterwards.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let silent = |v: &Viewer| v.held.any() && now >= v.input_at + HELD_TIMEOUT;
+        let silent: Vec<u32> = self.viewers.iter().filter(|(_, v)| silent(v)).map(|(id, _)| *id).collect();
+        for viewer in silent {
+            tracing::info!(viewer, code = "held-released", "no heartbeat: held keys released");
+            self.release_held(viewer);
+        }
+        let lost = |v: &Viewer| v.gone_at.is_some_and(|at| now >= at + RESUME_GRACE);
+        let lost: Vec<u32> = self.viewers.iter().filter(|(_, v)| lost(v)).map(|(id, _)| *id).collect();
+        for viewer in lost {
+            self.forget(viewer, now);
+        }
+        let due: Vec<Codec> =
+            self.keyframes.iter_mut().filter_map(|(c, r)| r.handle_timeout(now).then_some(*c)).collect();
+        self.outputs.extend(due.into_iter().map(Output::Keyframe));
+        if let Some((_, size)) = self.resize.take_if(|(at, _)| now >= *at)
+            && self.report.size() != Some(size)
+        {
+            self.outputs.push_back(Output::Resize(size));
+        }
+        self.flush_overlay(now);
+        self.tell_status();
+    }
+
+    /// When [`Self::handle_timeout`] must be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let held = self.viewers.values().filter(|v| v.held.any()).map(|v| v.input_at + HELD_TIMEOUT).min();
+        let gone = self.viewers.values().filter_map(|v| v.gone_at).min().map(|at| at + RESUME_GRACE);
+        let keyframes = earliest(self.keyframes.values().map(KeyframeRation::poll_timeout));
+        earliest([held, gone, keyframes, self.resize.map(|(at, _)| at), self.pointer.poll_timeout()])
+    }
+
+    /// Takes the next thing to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Viewers that look at a rendition.
+    pub fn watchers(&self, codec: Codec) -> impl Iterator<Item = u32> + '_ {
+        self.viewers.iter().filter(move |(_, v)| v.watches() && v.media.codec() == Some(codec)).map(|(id, _)| *id)
+    }
+
+    /// Viewers that are here.
+    pub fn viewer_count(&self) -> usize {
+        self.viewers.len()
+    }
+
+    /// What a viewer would be told, for `/api/status`.
+    pub fn status(&self) -> crate::wire::signal::Status {
+        self.report.status(None, &self.viewers, self.control.holder(), self.settings)
+    }
+
+    fn hello(
+        &mut self,
+        socket: u64,
+        principal: Principal,
+        hello: ClientMessage,
+        ticket: Option<Ticket>,
+        now: Instant,
+    ) {
+        let ClientMessage::Hello { version, css, device_pixel_ratio, visible, fit, .. } = hello else {
+            return self.close(socket, ByeReason::Protocol, "the first message must be hello");
+        };
+        if version != 1 {
+            return self.close(
+                socket,
+                ByeReason::Protocol,
+                "this gateway speaks version 1 of the protocol: reload the page",
+            );
+        }
+        let known = ticket.as_ref().filter(|t| self.viewers.contains_key(&t.viewer)).map(|t| t.viewer);
+        if known.is_none() && self.viewers.len() >= self.config.max_viewers {
+            return self.close(socket, ByeReason::Full, "this session is full: ask somebody to leave");
+        }
+        let viewport = Viewport { css, ratio: device_pixel_ratio, fit };
+        let (viewer, resumed) = match known {
+            Some(viewer) => (viewer, self.resume(viewer, socket, principal, visible, viewport)),
+            None => (self.join(ticket.as_ref(), Viewer::new(principal, socket, visible, viewport, now)), false),
+        };
+        self.outputs.push_back(Output::Joined { socket, viewer });
+        if self.may(viewer, Right::Control)
+            && (self.control.holder().is_none() || ticket.is_some_and(|t| t.control))
+            && self.control.take_if_free(viewer)
+        {
+            self.control_changed(now);
+        }
+        self.greet(viewer, resumed);
+        self.update_renditions(now);
+        if resumed {
+            self.need_keyframe(viewer, now);
+        }
+    }
+
+    /// The socket of a viewer that is still known; true if its media goes on.
+    fn resume(&mut self, id: u32, socket: u64, principal: Principal, visible: bool, viewport: Viewport) -> bool {
+        let Some(viewer) = self.viewers.get_mut(&id) else { return false };
+        let replaced = viewer.socket.replace(socket);
+        viewer.principal = principal;
+        viewer.visible = visible;
+        viewer.viewport = viewport;
+        viewer.gone_at = None;
+        viewer.told = None;
+        let resumed = matches!(viewer.media, Media::Connected(_));
+        if let Some(old) = replaced {
+            self.close(old, ByeReason::Replaced, "this session was opened in another tab");
+        }
+        resumed
+    }
+
+    fn join(&mut self, ticket: Option<&Ticket>, viewer: Viewer) -> u32 {
+        // A gateway that was restarted knows nobody: the ticket brings the number back.
+        let id = ticket.map_or(self.next_viewer, |t| t.viewer);
+        self.next_viewer = self.next_viewer.max(id.saturating_add(1));
+        self.viewers.insert(id, viewer);
+        id
+    }
+
+    fn greet(&mut self, viewer: u32, resumed: bool) {
+        let Some(v) = self.viewers.get(&viewer) else { return };
+        let message = ServerMessage::Hello {
+            version: 1,
+            features: Vec::new(),
+            viewer,
+            rights: v.principal.rights.iter().copied().collect(),
+            settings: self.settings,
+            screens: self.report.size().map(screens_of).unwrap_or_default(),
+            ticket: self.ticket(viewer, &v.principal.subject),
+            resumed,
+            heartbeat_ms: HEARTBEAT_MS,
+        };
+        self.send(viewer, message);
+        if let Some(cursor) = self.cursor.clone() {
+            self.send(viewer, cursor);
+        }
+        if let Some((caps, num)) = self.locks {
+            self.send(viewer, ServerMessage::Locks { caps, num });
+        }
+    }
+
+    fn ticket(&self, viewer: u32, subject: &str) -> String {
+        let ticket = Ticket {
+            session: self.config.name.clone(),
+            viewer,
+            subject: subject.to_owned(),
+            control: self.control.holder() == Some(viewer),
+            issued: self.unix_now,
+        };
+        ticket.sign(&self.ticket_key)
+    }
+
+    fn message(&mut self, viewer: u32, message: ClientMessage, now: Instant) {
+        if !self.within_budget(viewer, now) {
+            return;
+        }
+        match message {
+            ClientMessage::Hello { .. } => {}
+            ClientMessage::Offer { sdp } => self.outputs.push_back(Output::Answer { viewer, sdp }),
+            ClientMessage::Candidate { candidate, sdp_mid, sdp_m_line_index } => {
+                if let Some(candidate) = candidate.filter(|c| !c.is_empty()) {
+                    let (mid, index) = (sdp_mid, sdp_m_line_index);
+                    self.outputs.push_back(Output::Candidate { viewer, candidate, mid, index });
+                }
+            }
+            ClientMessage::Visibility { visible } => self.visibility(viewer, visible, now),
+            ClientMessage::Viewport { css, device_pixel_ratio, fit } => {
+                if let Some(v) = self.viewers.get_mut(&viewer) {
+                    v.viewport = Viewport { css, ratio: device_pixel_ratio, fit };
+                }
+                self.plan_resize(viewer, now);
+            }
+            ClientMessage::Settings(change) => self.change_settings(viewer, change),
+            ClientMessage::Control { action, viewer: other } => self.control(viewer, action, other, now),
+            ClientMessage::Feedback(feedback) => {
+                if self.control.holder() == Some(viewer) {
+                    let change = self.phase.report(&feedback);
+                    self.outputs.extend(change.map(Output::Phase));
+                }
+            }
+            ClientMessage::Bye {} => self.forget(viewer, now),
+        }
+    }
+
+    /// Counts a message; false (and an error the first time) when the viewer sends too many.
+    fn within_budget(&mut self, viewer: u32, now: Instant) -> bool {
+        let Some(v) = self.viewers.get_mut(&viewer) else { return false };
+        if v.messages.take(now) {
+            return true;
+        }
+        if let Some(socket) = v.socket {
+            self.drop_viewer(viewer, now);
+            self.close(socket, ByeReason::Protocol, "too many messages");
+        }
+        false
+    }
+
+    fn visibility(&mut self, viewer: u32, visible: bool, now: Instant) {
+        let Some(v) = self.viewers.get_mut(&viewer) else { return };
+        if std::mem::replace(&mut v.visible, visible) == visible {
+            return;
+        }
+        if !visible {
+            self.release_held(viewer);
+            if self.control.holder() == Some(viewer) {
+                let change = self.phase.unlock();
+                self.outputs.extend(change.map(Output::Phase));
+            }
+        }
+        self.update_renditions(now);
+        if visible {
+            self.need_keyframe(viewer, now);
+        }
+    }
+
+    fn change_settings(&mut self, viewer: u32, change: SettingsChange) {
+        if self.control.holder() != Some(viewer) {
+            return self.error(viewer, ErrorCode::Forbidden, "only the one in control can change settings");
+        }
+        if let Some(kbps) = change.bitrate_kbps {
+            self.settings.bitrate_kbps = kbps.clamp(*BITRATE_KBPS.start(), *BITRATE_KBPS.end());
+            self.outputs.push_back(Output::Bitrate(self.settings.bitrate_kbps));
+        }
+        if let Some(fps) = change.fps {
+            self.settings.fps = fps.clamp(*FPS.start(), *FPS.end());
+            self.outputs.push_back(Output::Fps(self.settings.fps));
+        }
+    }
+
+    fn control(&mut self, viewer: u32, action: ControlAction, other: Option<u32>, now: Instant) {
+        if !self.may(viewer, Right::Control) {
+            return self.error(viewer, ErrorCode::Forbidden, "you may look, but not take control");
+        }
+        let before = self.control.holder();
+        match action {
+            ControlAction::Request => {
+                if !self.control.take_if_free(viewer)
+                    && let Some(holder) = before
+                {
+                    self.send(holder, ServerMessage::ControlRequest { viewer });
+                }
+            }
+            ControlAction::Take => {
+                if !self.control.take(viewer, now) {
+                    self.error(viewer, ErrorCode::ControlBusy, "control changed hands too often: wait 5 seconds");
+                }
+            }
+            ControlAction::Grant => match other {
+                Some(to) if self.may(to, Right::Control) => {
+                    self.control.grant(viewer, to);
+                }
+                _ => self.error(viewer, ErrorCode::Forbidden, "that viewer may not have control"),
+            },
+            ControlAction::Release => {
+                self.control.release(viewer);
+            }
+        }
+        if self.control.holder() != before {
+            if let Some(before) = before {
+                self.release_held(before);
+                self.send_ticket(before);
+            }
+            self.control_changed(now);
+        }
+    }
+
+    fn control_changed(&mut self, now: Instant) {
+        let change = self.phase.unlock();
+        self.outputs.extend(change.map(Output::Phase));
+        let holder = self.control.holder();
+        self.outputs.push_back(Output::Desktop(DesktopAction::Controlled(holder.is_some())));
+        if let Some(holder) = holder {
+            self.send_ticket(holder);
+            self.plan_resize(holder, now);
+        }
+    }
+
+    fn send_ticket(&mut self, viewer: u32) {
+        let Some(v) = self.viewers.get(&viewer).filter(|v| v.socket.is_some()) else { return };
+        let ticket = self.ticket(viewer, &v.principal.subject);
+        self.send(viewer, ServerMessage::Ticket { ticket });
+    }
+
+    fn plan_resize(&mut self, viewer: u32, now: Instant) {
+        let Some(v) = self.viewers.get(&viewer) else { return };
+        if self.control.holder() != Some(viewer) || v.viewport.fit != Fit::Resize || !self.report.can_resize() {
+            return;
+        }
+        let pixels = |css: f64| (css * v.viewport.ratio).round();
+        let (width, height) = (pixels(v.viewport.css.width), pixels(v.viewport.css.height));
+        // NaN and infinity fall out here too.
+        if SCREEN.contains(&width) && SCREEN.contains(&height) {
+            let size = Size { width: width as u16 & !1, height: height as u16 & !1 };
+            self.resize = Some((now + RESIZE_DEBOUNCE, size));
+        }
+    }
+
+    fn connected(&mut self, viewer: u32, now: Instant) {
+        let Some(codec) = self.viewers.get(&viewer).and_then(|v| v.media.codec()) else { return };
+        self.set_media(viewer, Media::Connected(codec), now);
+        self.need_keyframe(viewer, now);
+    }
+
+    fn set_media(&mut self, viewer: u32, media: Media, now: Instant) {
+        let Some(v) = self.viewers.get_mut(&viewer) else { return };
+        v.media = media;
+        // A new peer connection is a new page: its input starts over.
+        v.seq = None;
+        v.relative = None;
+        v.gone_at = v.is_gone().then_some(now);
+        self.update_renditions(now);
+    }
+
+    fn need_keyframe(&mut self, viewer: u32, now: Instant) {
+        let Some(codec) = self.viewers.get(&viewer).and_then(|v| v.media.codec()) else { return };
+        if self.keyframes.entry(codec).or_default().request(now) {
+            self.outputs.push_back(Output::Keyframe(codec));
+        }
+    }
+
+    fn update_renditions(&mut self, _now: Instant) {
+        let running: BTreeSet<Codec> = self.viewers.values().filter_map(|v| v.media.codec()).collect();
+        let fed: BTreeSet<Codec> =
+            self.viewers.values().filter(|v| v.watches()).filter_map(|v| v.media.codec()).collect();
+        if self.renditions != (running.clone(), fed.clone()) {
+            self.report.keep_encoders(&running);
+            self.keyframes.retain(|codec, _| running.contains(codec));
+            self.renditions = (running.clone(), fed.clone());
+            self.outputs.push_back(Output::Renditions { running, fed });
+        }
+    }
+
+    fn closed(&mut self, socket: u64, now: Instant) {
+        let Some((&id, viewer)) = self.viewers.iter_mut().find(|(_, v)| v.socket == Some(socket)) else { return };
+        viewer.socket = None;
+        if viewer.is_gone() {
+            viewer.gone_at = Some(now);
+            self.release_held(id);
+        }
+    }
+
+    /// Ends a viewer and passes control on.
+    fn forget(&mut self, viewer: u32, now: Instant) {
+        let socket = self.viewers.get(&viewer).and_then(|v| v.socket);
+        self.drop_viewer(viewer, now);
+        if let Some(socket) = socket {
+            self.close(socket, ByeReason::Replaced, "you left this session");
+        }
+    }
+
+    fn drop_viewer(&mut self, viewer: u32, now: Instant) {
+        self.release_held(viewer);
+        if self.viewers.remove(&viewer).is_none() {
+            return;
+        }
+        self.outputs.push_back(Output::DropPeer { viewer });
+        if self.control.release(viewer) {
+            let next = self.viewers.iter().find(|(_, v)| v.may(Right::Control) && !v.is_gone()).map(|(id, _)| *id);
+            if let Some(next) = next {
+                self.control.take_if_free(next);
+            }
+            self.control_changed(now);
+        }
+        self.update_renditions(now);
+    }
+
+    fn shutdown(&mut self) {
+        for viewer in self.viewers.values() {
+            if let Some(socket) = viewer.socket {
+                self.outputs.push_back(Output::Close {
+                    socket,
+                    reason: ByeReason::Shutdown,
+                    message: "the gateway is stopping; this page connects again by itself".to_owned(),
+                });
+            }
+        }
+        self.outputs.push_back(Output::Desktop(DesktopAction::ReleaseAll));
+        self.outputs.push_back(Output::Desktop(DesktopAction::Controlled(false)));
+    }
+
+    fn may(&self, viewer: u32, right: Right) -> bool {
+        self.viewers.get(&viewer).is_some_and(|v| v.may(right))
+    }
+
+    fn send(&mut self, viewer: u32, message: ServerMessage) {
+        self.outputs.push_back(Output::Send { viewer, message });
+    }
+
+    fn broadcast(&mut self, message: &ServerMessage) {
+        let everyone = self.viewers.keys().map(|&viewer| Output::Send { viewer, message: message.clone() });
+        self.outputs.extend(everyone);
+    }
+
+    fn error(&mut self, viewer: u32, code: ErrorCode, message: &str) {
+        self.send(viewer, ServerMessage::Error { code, message: message.to_owned() });
+    }
+
+    fn close(&mut self, socket: u64, reason: ByeReason, message: &str) {
+        self.outputs.push_back(Output::Close { socket, reason, message: message.to_owned() });
+    }
+
+    fn tell_status(&mut self) {
+        let holder = self.control.holder();
+        let changed: Vec<_> = self
+            .viewers
+            .iter()
+            .map(|(id, v)| (*id, self.report.status(Some(v), &self.viewers, holder, self.settings)))
+            .filter(|(id, status)| self.viewers[id].told.as_ref() != Some(status))
+            .collect();
+        for (id, status) in changed {
+            if let Some(v) = self.viewers.get_mut(&id) {
+                v.told = Some(status.clone());
+            }
+            self.send(id, ServerMessage::Status(status));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

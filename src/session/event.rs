@@ -1,0 +1,189 @@
+//! PURE. What goes into a session and what comes out.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::action::DesktopAction;
+use super::phase::PhaseChange;
+use super::principal::Principal;
+use super::ticket::Ticket;
+use crate::frame::{Codec, Size};
+use crate::wire::signal::{ByeReason, ClientMessage, ServerMessage};
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A WebSocket said hello; it is authenticated, its ticket (if any) verified.
+    Hello {
+        /// Number of the socket.
+        socket: u64,
+        /// Who it is.
+        principal: Principal,
+        /// The `hello` message.
+        hello: ClientMessage,
+        /// What its ticket said.
+        ticket: Option<Ticket>,
+    },
+    /// A JSON message of a viewer, by whatever way.
+    Message {
+        /// From whom.
+        viewer: u32,
+        /// What.
+        message: ClientMessage,
+    },
+    /// Something of a viewer that is no message of the protocol.
+    Malformed {
+        /// From whom.
+        viewer: u32,
+    },
+    /// A binary input frame of a viewer.
+    Frame {
+        /// From whom.
+        viewer: u32,
+        /// The frame.
+        bytes: Bytes,
+    },
+    /// A WebSocket closed.
+    Closed {
+        /// Number of the socket.
+        socket: u64,
+    },
+    /// The offer was answered.
+    Answered {
+        /// Whose.
+        viewer: u32,
+        /// The codec that it gets.
+        codec: Codec,
+    },
+    /// Media flows.
+    Connected {
+        /// To whom.
+        viewer: u32,
+    },
+    /// Media ended.
+    Disconnected {
+        /// For whom.
+        viewer: u32,
+    },
+    /// A decoder needs a key frame.
+    NeedKeyframe {
+        /// Whose.
+        viewer: u32,
+    },
+    /// The display is captured, at this size.
+    Display {
+        /// Size of the screen.
+        size: Size,
+        /// True where it can take another one.
+        can_resize: bool,
+    },
+    /// The display is not there.
+    NoDisplay {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The remote pointer's shape: a [`ServerMessage::Cursor`].
+    Cursor(ServerMessage),
+    /// The desktop's lock keys.
+    Locks {
+        /// Caps Lock.
+        caps: bool,
+        /// Num Lock.
+        num: bool,
+    },
+    /// A rendition has an encoder (again).
+    Encoder {
+        /// Which rendition.
+        codec: Codec,
+        /// Catalogue entry.
+        name: String,
+        /// Why an earlier one was left.
+        fallback: Option<String>,
+    },
+    /// No encoder is left for a rendition.
+    NoEncoder {
+        /// Which rendition.
+        codec: Codec,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The gateway stops.
+    Shutdown,
+}
+
+/// Something is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send a message to a viewer, by the control channel or its socket.
+    Send {
+        /// To whom.
+        viewer: u32,
+        /// What.
+        message: ServerMessage,
+    },
+    /// A socket belongs to a viewer from now on. Comes before anything is sent to it.
+    Joined {
+        /// Number of the socket.
+        socket: u64,
+        /// The viewer.
+        viewer: u32,
+    },
+    /// Close a socket that is no viewer's, or no longer.
+    Close {
+        /// Number of the socket.
+        socket: u64,
+        /// Its last message says why.
+        reason: ByeReason,
+        /// For people.
+        message: String,
+    },
+    /// Answer an offer; then [`Input::Answered`], or an error to the viewer.
+    Answer {
+        /// Whose.
+        viewer: u32,
+        /// The offer.
+        sdp: String,
+    },
+    /// Pass a candidate on.
+    Candidate {
+        /// Whose.
+        viewer: u32,
+        /// As in `RTCIceCandidate.candidate`.
+        candidate: String,
+        /// Media stream identification.
+        mid: Option<String>,
+        /// Index of the m-line.
+        index: Option<u16>,
+    },
+    /// End a viewer's media.
+    DropPeer {
+        /// Whose.
+        viewer: u32,
+    },
+    /// Act on the desktop.
+    Desktop(DesktopAction),
+    /// Which renditions exist, and which of them are fed.
+    Renditions {
+        /// Encoders to have.
+        running: BTreeSet<Codec>,
+        /// Encoders to feed. Empty: nobody looks, nothing is captured.
+        fed: BTreeSet<Codec>,
+    },
+    /// Make a key frame, although the screen may be still.
+    Keyframe(Codec),
+    /// Frame limit, frames a second.
+    Fps(u32),
+    /// Bitrate of every rendition, kbit/s.
+    Bitrate(u32),
+    /// Move the capture's slots.
+    Phase(PhaseChange),
+    /// Give the screen another size.
+    Resize(Size),
+}
+
+/// When something is due, earliest of several.
+pub(super) fn earliest(times: impl IntoIterator<Item = Option<Instant>>) -> Option<Instant> {
+    times.into_iter().flatten().min()
+}

@@ -1,0 +1,336 @@
+use super::*;
+use crate::wire::input::{InputEvent, InputFrame, Point};
+use crate::wire::signal::{CssSize, Feedback};
+
+const SCREEN_SIZE: Size = Size { width: 1280, height: 720 };
+
+struct Rig {
+    session: Session,
+    now: Instant,
+    seq: u32,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let config = SessionConfig {
+            name: "s".into(),
+            settings: Settings { bitrate_kbps: 8_000, fps: 60 },
+            max_viewers: 4,
+            resizable: true,
+        };
+        let mut session = Session::new(config, b"key".to_vec());
+        let now = Instant::now();
+        session.handle(Input::Display { size: SCREEN_SIZE, can_resize: true }, now);
+        Self { session, now, seq: 0 }
+    }
+
+    fn drain(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.session.poll()).collect()
+    }
+
+    fn hello(&mut self, socket: u64, principal: Principal, ticket: Option<Ticket>) -> Vec<Output> {
+        let hello = ClientMessage::Hello {
+            version: 1,
+            features: vec![],
+            css: CssSize { width: 1280.0, height: 720.0 },
+            device_pixel_ratio: 1.0,
+            visible: true,
+            fit: Fit::Scale,
+            resume: None,
+        };
+        self.session.handle(Input::Hello { socket, principal, hello, ticket }, self.now);
+        self.drain()
+    }
+
+    fn watch(&mut self, viewer: u32, codec: Codec) -> Vec<Output> {
+        self.session.handle(Input::Answered { viewer, codec }, self.now);
+        self.session.handle(Input::Connected { viewer }, self.now);
+        self.drain()
+    }
+
+    fn input(&mut self, viewer: u32, event: InputEvent) -> Vec<DesktopAction> {
+        self.seq += 1;
+        let seq = self.seq;
+        self.input_at(viewer, seq, event)
+    }
+
+    fn input_at(&mut self, viewer: u32, seq: u32, event: InputEvent) -> Vec<DesktopAction> {
+        let bytes = InputFrame { seq, event }.encode().into();
+        self.session.handle(Input::Frame { viewer, bytes }, self.now);
+        actions(self.drain())
+    }
+
+    fn message(&mut self, viewer: u32, message: ClientMessage) -> Vec<Output> {
+        self.session.handle(Input::Message { viewer, message }, self.now);
+        self.drain()
+    }
+
+    fn pass(&mut self, ms: u64) -> Vec<Output> {
+        self.now += Duration::from_millis(ms);
+        self.session.handle_timeout(self.now);
+        self.drain()
+    }
+
+    fn take(&mut self, viewer: u32, action: ControlAction) -> Vec<Output> {
+        self.message(viewer, ClientMessage::Control { action, viewer: None })
+    }
+}
+
+fn actions(outputs: Vec<Output>) -> Vec<DesktopAction> {
+    let action = |o| if let Output::Desktop(a) = o { Some(a) } else { None };
+    outputs.into_iter().filter_map(action).collect()
+}
+
+fn key(down: bool) -> InputEvent {
+    InputEvent::Key { down, keysym: 0x61, code: "KeyA".into() }
+}
+
+fn renditions(outputs: &[Output]) -> Option<(Vec<Codec>, Vec<Codec>)> {
+    outputs.iter().rev().find_map(|o| match o {
+        Output::Renditions { running, fed } => {
+            Some((running.iter().copied().collect(), fed.iter().copied().collect()))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn the_first_controller_keeps_control_and_a_view_only_viewer_cannot_inject() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.hello(2, Principal::viewer("b"), None);
+    assert_eq!(rig.input(1, key(true)).len(), 1);
+    assert_eq!(rig.input(2, key(true)), []);
+    let refused = rig.take(2, ControlAction::Take);
+    assert!(refused.iter().any(|o| matches!(
+        o,
+        Output::Send { viewer: 2, message: ServerMessage::Error { code: ErrorCode::Forbidden, .. } }
+    )));
+    assert_eq!(rig.input(2, InputEvent::Text("x".into())), []);
+}
+
+#[test]
+fn taking_control_releases_what_was_held() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.hello(2, Principal::controller("b"), None);
+    rig.input(1, key(true));
+    let done = actions(rig.take(2, ControlAction::Take));
+    assert_eq!(done, [DesktopAction::ReleaseAll, DesktopAction::Controlled(true)]);
+    assert_eq!(rig.input(1, key(true)), []);
+    assert_eq!(rig.input(2, key(true)).len(), 1);
+}
+
+#[test]
+fn held_keys_are_released_when_the_heartbeat_stops() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.input(1, key(true));
+    for _ in 0..10 {
+        assert_eq!(actions(rig.pass(1_000)), []);
+        assert_eq!(rig.input(1, InputEvent::Heartbeat(vec![0x61])), []);
+    }
+    assert_eq!(rig.session.poll_timeout(), Some(rig.now + HELD_TIMEOUT));
+    assert_eq!(actions(rig.pass(2_000)), [DesktopAction::ReleaseAll]);
+    assert_eq!(rig.session.poll_timeout(), None);
+}
+
+#[test]
+fn motion_that_comes_late_does_not_undo_a_button() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    let end = Some(Point { x: 500, y: 400 });
+    rig.input_at(1, 5, InputEvent::Button { button: 1, down: true, at: Some(Point { x: 1, y: 1 }) });
+    rig.input_at(1, 9, InputEvent::Button { button: 1, down: false, at: end });
+    assert_eq!(rig.input_at(1, 7, InputEvent::Motion(Point { x: 2, y: 2 })), []);
+    assert_eq!(
+        rig.input_at(1, 10, InputEvent::Motion(Point { x: u16::MAX, y: u16::MAX })),
+        [DesktopAction::Motion(Point { x: 1279, y: 719 })]
+    );
+}
+
+#[test]
+fn relative_totals_lose_nothing_with_a_lost_frame() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    assert_eq!(rig.input(1, InputEvent::Relative { x: 10, y: 0 }), []);
+    rig.seq += 3;
+    assert_eq!(
+        rig.input(1, InputEvent::Relative { x: 40, y: -5 }),
+        [DesktopAction::Relative { dx: 30, dy: -5 }]
+    );
+}
+
+#[test]
+fn one_encoder_for_one_codec_and_none_when_nobody_looks() {
+    let mut rig = Rig::new();
+    for socket in 1..=3 {
+        rig.hello(socket, Principal::controller("a"), None);
+    }
+    let first = rig.watch(1, Codec::H264);
+    assert_eq!(renditions(&first), Some((vec![Codec::H264], vec![Codec::H264])));
+    assert_eq!(renditions(&rig.watch(2, Codec::H264)), None);
+    let third = rig.watch(3, Codec::Vp8);
+    assert_eq!(renditions(&third).unwrap().0, [Codec::H264, Codec::Vp8]);
+    assert_eq!(rig.session.watchers(Codec::H264).collect::<Vec<_>>(), [1, 2]);
+    for viewer in 1..=3 {
+        rig.message(viewer, ClientMessage::Visibility { visible: false });
+    }
+    assert_eq!(rig.session.watchers(Codec::H264).count(), 0);
+    let shown = rig.message(3, ClientMessage::Visibility { visible: true });
+    assert_eq!(renditions(&shown).unwrap().1, [Codec::Vp8]);
+}
+
+#[test]
+fn key_frames_are_coalesced() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    assert!(rig.watch(1, Codec::H264).contains(&Output::Keyframe(Codec::H264)));
+    for _ in 0..100 {
+        rig.session.handle(Input::NeedKeyframe { viewer: 1 }, rig.now);
+    }
+    assert!(!rig.drain().contains(&Output::Keyframe(Codec::H264)));
+    assert_eq!(rig.pass(500), [Output::Keyframe(Codec::H264)]);
+}
+
+#[test]
+fn a_dropped_socket_keeps_media_and_the_ticket_brings_the_viewer_back() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.watch(1, Codec::H264);
+    rig.session.handle(Input::Closed { socket: 1 }, rig.now);
+    assert!(!rig.drain().iter().any(|o| matches!(o, Output::DropPeer { .. })));
+    rig.pass(60_000);
+    assert_eq!(rig.session.viewer_count(), 1);
+    let ticket =
+        Ticket { session: "s".into(), viewer: 1, subject: "a".into(), control: true, issued: 0 };
+    let back = rig.hello(2, Principal::controller("a"), Some(ticket));
+    assert!(back.iter().any(|o| matches!(
+        o,
+        Output::Send { viewer: 1, message: ServerMessage::Hello { resumed: true, .. } }
+    )));
+}
+
+#[test]
+fn a_restarted_gateway_gives_number_and_control_back() {
+    let mut rig = Rig::new();
+    let ticket =
+        Ticket { session: "s".into(), viewer: 7, subject: "a".into(), control: true, issued: 0 };
+    let back = rig.hello(1, Principal::controller("a"), Some(ticket));
+    assert!(back.contains(&Output::Joined { socket: 1, viewer: 7 }));
+    assert_eq!(rig.session.status().controller, Some(7));
+}
+
+#[test]
+fn the_second_tab_with_one_ticket_replaces_the_first_for_good() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    let ticket =
+        Ticket { session: "s".into(), viewer: 1, subject: "a".into(), control: true, issued: 0 };
+    let outputs = rig.hello(2, Principal::controller("a"), Some(ticket));
+    assert!(outputs.iter().any(|o| matches!(o, Output::Close { socket: 1, reason: ByeReason::Replaced, .. })));
+    rig.session.handle(Input::Closed { socket: 1 }, rig.now);
+    assert_eq!(rig.session.viewer_count(), 1);
+}
+
+#[test]
+fn a_viewer_that_is_gone_is_forgotten_and_control_passes_on() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.hello(2, Principal::controller("b"), None);
+    rig.session.handle(Input::Closed { socket: 1 }, rig.now);
+    assert_eq!(rig.session.status().controller, Some(1));
+    rig.pass(RESUME_GRACE.as_millis() as u64);
+    assert_eq!(rig.session.status().controller, Some(2));
+}
+
+#[test]
+fn only_the_controller_resizes_after_a_pause() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.hello(2, Principal::controller("b"), None);
+    let viewport = |width| ClientMessage::Viewport {
+        css: CssSize { width, height: 500.0 },
+        device_pixel_ratio: 2.0,
+        fit: Fit::Resize,
+    };
+    for width in [600.0, 601.5, 700.2] {
+        rig.message(1, viewport(width));
+    }
+    rig.message(2, viewport(900.0));
+    assert_eq!(rig.pass(200), [Output::Resize(Size { width: 1400, height: 1000 })]);
+    for bad in [f64::NAN, f64::INFINITY, -5.0, 1e300] {
+        rig.message(1, viewport(bad));
+        assert_eq!(rig.pass(200), []);
+    }
+}
+
+#[test]
+fn settings_are_clamped_and_the_controllers() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.hello(2, Principal::viewer("b"), None);
+    let change = ClientMessage::Settings(SettingsChange { bitrate_kbps: Some(u32::MAX), fps: Some(0) });
+    assert!(!rig.message(2, change.clone()).iter().any(|o| matches!(o, Output::Fps(_))));
+    let outputs = rig.message(1, change);
+    assert!(outputs.contains(&Output::Bitrate(200_000)) && outputs.contains(&Output::Fps(5)));
+}
+
+#[test]
+fn feedback_of_the_controller_alone_moves_the_phase() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.hello(2, Principal::viewer("b"), None);
+    let feedback = ClientMessage::Feedback(Feedback {
+        interval_ms: 16.0,
+        slack_ms: 10.0,
+        jitter_ms: 1.0,
+        frames: 20,
+        decode_ms: 0.0,
+        rtt_ms: 0.0,
+    });
+    assert_eq!(rig.message(2, feedback.clone()), []);
+    assert!(matches!(rig.message(1, feedback)[..], [Output::Phase(PhaseChange::Lock { .. })]));
+    assert!(rig.message(1, ClientMessage::Visibility { visible: false }).contains(&Output::Phase(PhaseChange::Unlock)));
+}
+
+#[test]
+fn a_flood_of_messages_ends_the_flooder() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    let mut closed = 0;
+    for _ in 0..10_000 {
+        let outputs = rig.message(1, ClientMessage::Visibility { visible: true });
+        closed += outputs.iter().filter(|o| matches!(o, Output::Close { reason: ByeReason::Protocol, .. })).count();
+    }
+    assert_eq!(closed, 1);
+    assert_eq!(rig.session.viewer_count(), 0);
+}
+
+#[test]
+fn a_full_session_and_a_wrong_version_are_refused() {
+    let mut rig = Rig::new();
+    for socket in 0..4 {
+        rig.hello(socket, Principal::viewer("v"), None);
+    }
+    let fifth = rig.hello(9, Principal::viewer("v"), None);
+    assert!(matches!(fifth[..], [Output::Close { socket: 9, reason: ByeReason::Full, .. }]));
+    rig.session.handle(
+        Input::Hello { socket: 10, principal: Principal::viewer("v"), hello: ClientMessage::Bye {}, ticket: None },
+        rig.now,
+    );
+    assert!(matches!(rig.drain()[..], [Output::Close { socket: 10, reason: ByeReason::Protocol, .. }]));
+}
+
+proptest::proptest! {
+    #[test]
+    fn hostile_input_frames_change_nothing_for_the_others(bytes: Vec<u8>) {
+        let mut rig = Rig::new();
+        rig.hello(1, Principal::controller("a"), None);
+        rig.hello(2, Principal::viewer("b"), None);
+        rig.session.handle(Input::Frame { viewer: 2, bytes: bytes.clone().into() }, rig.now);
+        rig.session.handle(Input::Frame { viewer: 99, bytes: bytes.into() }, rig.now);
+        proptest::prop_assert_eq!(actions(rig.drain()), vec![]);
+        proptest::prop_assert_eq!(rig.session.viewer_count(), 2);
+    }
+}

@@ -1,0 +1,113 @@
+//! PURE. One viewer, as the session knows it.
+
+use std::time::Instant;
+
+use super::held::Held;
+use super::principal::Principal;
+use super::rate::Bucket;
+use crate::frame::Codec;
+use crate::wire::signal::{CssSize, Fit, Right, Status};
+
+/// Messages a second, and at once, before a viewer is told to slow down.
+const MESSAGES: (u32, u32) = (50, 200);
+/// Input frames: a 1 kHz mouse and some.
+const INPUT: (u32, u32) = (2_000, 4_000);
+
+/// Window of a viewer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Viewport {
+    /// Size of the area for the picture.
+    pub css: CssSize,
+    /// CSS pixels to device pixels.
+    pub ratio: f64,
+    /// Resize the screen, or scale the picture.
+    pub fit: Fit,
+}
+
+/// How far a viewer's media has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// No peer connection.
+    None,
+    /// Answered, not yet connected.
+    Connecting(Codec),
+    /// Flowing.
+    Connected(Codec),
+}
+
+impl Media {
+    /// The negotiated codec.
+    pub fn codec(self) -> Option<Codec> {
+        match self {
+            Self::None => None,
+            Self::Connecting(codec) | Self::Connected(codec) => Some(codec),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Viewer {
+    /// Who it is and what it may do.
+    pub principal: Principal,
+    /// Its WebSocket, while open.
+    pub socket: Option<u64>,
+    /// Its media.
+    pub media: Media,
+    /// False while its tab is hidden.
+    pub visible: bool,
+    /// Its window.
+    pub viewport: Viewport,
+    /// What it holds down.
+    pub held: Held,
+    /// When it last said anything about keys or buttons.
+    pub input_at: Instant,
+    /// Newest input sequence number.
+    pub seq: Option<u32>,
+    /// Running totals of relative motion.
+    pub relative: Option<(i32, i32)>,
+    /// Budget of JSON messages.
+    pub messages: Bucket,
+    /// Budget of input frames.
+    pub input: Bucket,
+    /// The status that it was last sent.
+    pub told: Option<Status>,
+    /// When it became unreachable: neither socket nor media.
+    pub gone_at: Option<Instant>,
+}
+
+impl Viewer {
+    /// A viewer that has just said hello.
+    pub fn new(principal: Principal, socket: u64, visible: bool, viewport: Viewport, now: Instant) -> Self {
+        Self {
+            principal,
+            socket: Some(socket),
+            media: Media::None,
+            visible,
+            viewport,
+            held: Held::default(),
+            input_at: now,
+            seq: None,
+            relative: None,
+            messages: Bucket::new(MESSAGES.0, MESSAGES.1, now),
+            input: Bucket::new(INPUT.0, INPUT.1, now),
+            told: None,
+            gone_at: None,
+        }
+    }
+
+    /// True if it has this right.
+    pub fn may(&self, right: Right) -> bool {
+        self.principal.rights.contains(&right)
+    }
+
+    /// True if frames are for it.
+    pub fn watches(&self) -> bool {
+        self.visible && matches!(self.media, Media::Connected(_))
+    }
+
+    /// True if neither its socket nor its media is there.
+    pub fn is_gone(&self) -> bool {
+        self.socket.is_none() && !matches!(self.media, Media::Connected(_))
+    }
+}
