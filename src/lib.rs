@@ -10,7 +10,12 @@
 //!
 //! Pure modules know no sockets, clocks, randomness or GStreamer: time and random bytes are arguments.
 
+#[cfg(feature = "gateway")]
+pub mod config;
 pub mod frame;
+#[cfg(feature = "gateway")]
+pub mod http;
+#[cfg(feature = "gateway")]
 pub mod session;
 #[cfg(feature = "gateway")]
 pub mod transport;

@@ -315,7 +315,7 @@ impl Session {
             return;
         }
         match message {
-            ClientMessage::Hello { .. } => {}
+            ClientMessage::Hello { .. } | ClientMessage::Unknown => {}
             ClientMessage::Offer { sdp } => self.outputs.push_back(Output::Answer { viewer, sdp }),
             ClientMessage::Candidate { candidate, sdp_mid, sdp_m_line_index } => {
                 if let Some(candidate) = candidate.filter(|c| !c.is_empty()) {

@@ -76,6 +76,9 @@ pub enum ClientMessage {
     Feedback(Feedback),
     /// The viewer leaves on purpose.
     Bye {},
+    /// A type that this version does not know: ignored, so that a newer page works.
+    #[serde(other, skip_serializing)]
+    Unknown,
 }
 
 /// What the gateway says to a viewer.

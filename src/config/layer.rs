@@ -1,0 +1,216 @@
+//! PURE. One source of settings, as typed; layers are laid over each other.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Settings that were given somewhere. Also the flags of `deskgate serve`, and the keys of its file.
+#[derive(Args, Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Layer {
+    /// X display to stream, such as `:1`; waited for as long as it takes [default: $DISPLAY, else :0]
+    #[arg(long, env = "DESKGATE_DISPLAY", value_name = "DISPLAY")]
+    pub display: Option<String>,
+    /// Authority file of the X server [default: $XAUTHORITY, else ~/.Xauthority]
+    #[arg(long, env = "DESKGATE_XAUTHORITY", value_name = "FILE")]
+    pub xauthority: Option<PathBuf>,
+    /// What to stream: `x11`, or `test` for a moving test picture [default: x11]
+    #[arg(long, env = "DESKGATE_SOURCE", value_name = "SOURCE")]
+    pub source: Option<String>,
+    /// The one port, TCP and UDP [default: 127.0.0.1:8080]
+    #[arg(long, env = "DESKGATE_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Address that viewers reach this gateway by, instead of the bound ones (NAT 1:1, node port); repeatable
+    #[arg(long, env = "DESKGATE_ADVERTISE", value_name = "IP[:PORT]", value_delimiter = ',')]
+    #[serde(default)]
+    pub advertise: Vec<String>,
+    /// Name of the session, in tokens and tickets [default: the host name]
+    #[arg(long, env = "DESKGATE_SESSION", value_name = "NAME")]
+    pub session: Option<String>,
+    /// File with the secret that signs tokens; without it only a loopback listener starts
+    #[arg(long, env = "DESKGATE_TOKEN_SECRET_FILE", value_name = "FILE")]
+    pub token_secret_file: Option<PathBuf>,
+    /// File with the ids of revoked tokens, one a line [default: the secret's file name + `.revoked`]
+    #[arg(long, env = "DESKGATE_REVOKED_TOKENS_FILE", value_name = "FILE")]
+    pub revoked_tokens_file: Option<PathBuf>,
+    /// Origin, besides the page's own, that may open a session, such as https://portal.example; repeatable
+    #[arg(long, env = "DESKGATE_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[serde(default)]
+    pub allowed_origin: Vec<String>,
+    /// Header in which a trusted forward-auth proxy names the user, such as X-Auth-Request-Email
+    #[arg(long, env = "DESKGATE_FORWARD_AUTH_HEADER", value_name = "HEADER", requires = "forward_auth_from")]
+    pub forward_auth_header: Option<String>,
+    /// Networks that this proxy connects from, such as 10.42.0.0/16; repeatable
+    #[arg(long, env = "DESKGATE_FORWARD_AUTH_FROM", value_name = "CIDR", value_delimiter = ',')]
+    #[serde(default)]
+    pub forward_auth_from: Vec<String>,
+    /// User that the proxy's header gives control to; others may look
+    #[arg(long, env = "DESKGATE_OWNER", value_name = "USER")]
+    pub owner: Option<String>,
+    /// Basic authentication: user [default: ubuntu]
+    #[arg(long, env = "DESKGATE_BASIC_AUTH_USER", value_name = "USER")]
+    pub basic_auth_user: Option<String>,
+    /// Basic authentication: password, which turns it on (environment only)
+    #[arg(skip)]
+    pub basic_auth_password: Option<String>,
+    /// Basic authentication: password of those who may only look (environment only)
+    #[arg(skip)]
+    pub basic_auth_viewonly_password: Option<String>,
+    /// Use this encoder alone, by its name in `deskgate encoders` [default: the first that works]
+    #[arg(long, env = "DESKGATE_ENCODER", value_name = "NAME")]
+    pub encoder: Option<String>,
+    /// Folder with pipeline files that add to, or replace, the built-in ones
+    #[arg(long, env = "DESKGATE_PIPELINES", value_name = "DIR")]
+    pub pipelines: Option<PathBuf>,
+    /// Frame limit, frames a second, 5 to 240 [default: 60]
+    #[arg(long, env = "DESKGATE_FPS", value_name = "N")]
+    pub fps: Option<u32>,
+    /// Video bitrate, kbit/s, 100 to 200000 [default: 8000]
+    #[arg(long, env = "DESKGATE_BITRATE", value_name = "KBPS")]
+    pub bitrate: Option<u32>,
+    /// Let the screen follow the controller's window [default: true]
+    #[arg(long, env = "DESKGATE_RESIZE", value_name = "BOOL")]
+    pub resize: Option<bool>,
+    /// Most viewers at a time [default: 100]
+    #[arg(long, env = "DESKGATE_MAX_VIEWERS", value_name = "N")]
+    pub max_viewers: Option<usize>,
+    /// Folder for what must outlive a restart [default: $XDG_RUNTIME_DIR/deskgate, else ~/.local/state/deskgate]
+    #[arg(long, env = "DESKGATE_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Why a source of settings could not be read.
+#[derive(Debug, Error)]
+pub enum LayerError {
+    /// The file is no TOML, or has a key or type that is not one of ours; the text names line and key.
+    #[error("settings file: {0}")]
+    File(#[from] toml::de::Error),
+    /// A `SELKIES_*` variable has a value that this gateway cannot take.
+    #[error("{name}={value}: {why}")]
+    Environment {
+        /// The variable.
+        name: &'static str,
+        /// What it held.
+        value: String,
+        /// What is expected.
+        why: &'static str,
+    },
+}
+
+macro_rules! lay_over {
+    ($upper:ident over $lower:ident: $($option:ident),* ; $($list:ident),*) => {
+        Layer {
+            $($option: $upper.$option.or($lower.$option),)*
+            $($list: if $upper.$list.is_empty() { $lower.$list } else { $upper.$list },)*
+        }
+    };
+}
+
+impl Layer {
+    /// Reads the settings file's text.
+    ///
+    /// # Errors
+    /// [`LayerError::File`], which names line and key.
+    pub fn from_toml(text: &str) -> Result<Self, LayerError> {
+        Ok(toml::from_str(text)?)
+    }
+
+    /// Reads the names that Selkies users know, and passwords, which no flag may carry.
+    ///
+    /// # Errors
+    /// [`LayerError::Environment`] for a number that is none.
+    pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Result<Self, LayerError> {
+        let number = |name: &'static str| {
+            get(name)
+                .map(|value| {
+                    // Selkies 2 takes lists, ranges and locks: the first number is the value.
+                    let first = value.split(['|', ',', '-']).next().unwrap_or_default();
+                    let wrong = |_| LayerError::Environment { name, value: value.clone(), why: "a number is expected" };
+                    first.trim().parse().map_err(wrong)
+                })
+                .transpose()
+        };
+        let text = |name: &str| get(name).filter(|v| !v.is_empty());
+        let enabled = |name: &str| text(name).is_none_or(|v| !matches!(v.as_str(), "false" | "0"));
+        let basic = enabled("SELKIES_ENABLE_BASIC_AUTH");
+        let password = |ours: &str, theirs: &str| text(ours).or_else(|| text(theirs).filter(|_| basic));
+        let port: Option<u16> = number("SELKIES_PORT")?.and_then(|p: u32| p.try_into().ok());
+        let address = text("SELKIES_ADDR").and_then(|a| a.parse().ok());
+        Ok(Self {
+            listen: match (address, port) {
+                (None, None) => None,
+                (address, port) => Some(SocketAddr::new(address.unwrap_or([127, 0, 0, 1].into()), port.unwrap_or(8080))),
+            },
+            encoder: text("SELKIES_ENCODER").and_then(|v| v.split(['|', ',']).next().map(str::to_owned)),
+            fps: number("SELKIES_FRAMERATE")?,
+            bitrate: number("SELKIES_VIDEO_BITRATE")?,
+            resize: text("SELKIES_ENABLE_RESIZE").map(|v| v.starts_with("true")),
+            basic_auth_user: text("SELKIES_BASIC_AUTH_USER"),
+            basic_auth_password: password("DESKGATE_BASIC_AUTH_PASSWORD", "SELKIES_BASIC_AUTH_PASSWORD"),
+            basic_auth_viewonly_password: password(
+                "DESKGATE_BASIC_AUTH_VIEWONLY_PASSWORD",
+                "SELKIES_BASIC_AUTH_VIEWONLY_PASSWORD",
+            ),
+            ..Self::default()
+        })
+    }
+
+    /// This layer, with what it lacks taken from `lower`.
+    #[must_use]
+    pub fn over(self, lower: Self) -> Self {
+        lay_over!(self over lower:
+            display, xauthority, source, listen, session, token_secret_file, revoked_tokens_file,
+            forward_auth_header, owner, basic_auth_user, basic_auth_password, basic_auth_viewonly_password,
+            encoder, pipelines, fps, bitrate, resize, max_viewers, state_dir;
+            advertise, allowed_origin, forward_auth_from
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upper_layers_win_key_by_key() {
+        let file = Layer::from_toml("fps = 30\nbitrate = 4000\nadvertise = [\"10.0.0.1\"]").unwrap();
+        let selkies = Layer::from_environment(|name| {
+            [("SELKIES_FRAMERATE", "50|locked"), ("SELKIES_ENCODER", "x264enc"), ("SELKIES_PORT", "9000")]
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| (*v).to_owned())
+        })
+        .unwrap();
+        let flags = Layer { encoder: Some("vp8enc".into()), ..Layer::default() };
+        let all = flags.over(selkies).over(file);
+        assert_eq!((all.fps, all.bitrate, all.encoder.as_deref()), (Some(50), Some(4000), Some("vp8enc")));
+        assert_eq!(all.listen, Some("127.0.0.1:9000".parse().unwrap()));
+        assert_eq!(all.advertise, ["10.0.0.1"]);
+    }
+
+    #[test]
+    fn mistakes_name_their_place() {
+        let error = Layer::from_toml("fps = 60\nbitrat = 1").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("bitrat"), "{error}");
+        let error = Layer::from_environment(|n| (n == "SELKIES_FRAMERATE").then(|| "fast".into())).unwrap_err();
+        assert_eq!(error.to_string(), "SELKIES_FRAMERATE=fast: a number is expected");
+    }
+
+    #[test]
+    fn basic_authentication_of_selkies_can_be_off() {
+        let env = |enabled: &'static str| {
+            Layer::from_environment(move |n| match n {
+                "SELKIES_BASIC_AUTH_PASSWORD" => Some("pw".into()),
+                "SELKIES_ENABLE_BASIC_AUTH" => Some(enabled.into()),
+                _ => None,
+            })
+            .unwrap()
+            .basic_auth_password
+        };
+        assert_eq!(env("true").as_deref(), Some("pw"));
+        assert_eq!(env("false"), None);
+    }
+}

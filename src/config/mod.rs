@@ -1,0 +1,9 @@
+//! PURE. Settings of `deskgate serve`: as given, then validated once, before anything starts.
+//!
+//! Precedence: defaults, then the file of `--config`, then `SELKIES_*` names, then `DESKGATE_*`, then flags.
+
+mod layer;
+mod validate;
+
+pub use self::layer::{Layer, LayerError};
+pub use self::validate::{Basic, ConfigError, ForwardAuth, ServeConfig, Source, TrustedNet};

@@ -1,0 +1,210 @@
+//! PURE. One function turns a credential into a [`Principal`]; everything that asks who somebody is uses it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::config::{Basic, ForwardAuth};
+use crate::session::Principal;
+use crate::wire::signal::Right;
+
+/// What a token says (RFC 7519).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Id, by which it is revoked.
+    pub jti: String,
+    /// The session that it is for.
+    pub aud: String,
+    /// What its bearer may do.
+    pub rights: BTreeSet<Right>,
+    /// Seconds since the Unix epoch.
+    pub exp: u64,
+}
+
+/// Why somebody is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Denied {
+    /// No credential, or none that holds. One answer for all: which part was wrong is nobody's business.
+    #[error("a valid token is needed: open the link that `deskgate token` printed")]
+    Unauthenticated,
+    /// DNS rebinding: the name in Host is not this machine's.
+    #[error("this gateway has no token secret, so it answers to localhost only")]
+    Host,
+    /// Another site's page.
+    #[error("this origin may not open the session; see --allowed-origin")]
+    Origin,
+}
+
+/// Everything that authentication needs.
+pub struct Auth {
+    /// The session's name, which tokens must carry.
+    pub session: String,
+    /// Signs tokens.
+    pub secret: Option<Vec<u8>>,
+    /// Names and passwords.
+    pub basic: Option<Basic>,
+    /// The proxy in front.
+    pub forward: Option<ForwardAuth>,
+    /// Other origins that are let in.
+    pub allowed_origins: Vec<String>,
+}
+
+/// Signs a token.
+///
+/// # Errors
+/// When the claims cannot be written, which no value of theirs causes.
+pub fn sign(secret: &[u8], claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret))
+}
+
+impl Auth {
+    /// Name of the session's cookie. Cookies know no ports: two sessions forwarded to `localhost` must not
+    /// take each other's.
+    pub fn cookie_name(&self) -> String {
+        let digest = Sha256::new()
+            .chain_update(self.session.as_bytes())
+            .chain_update([0])
+            .chain_update(self.secret.as_deref().unwrap_or_default())
+            .finalize();
+        format!("deskgate_{}", digest[..6].iter().map(|b| format!("{b:02x}")).collect::<String>())
+    }
+
+    /// Who sends this request, from `peer`, at `now` (seconds since the Unix epoch).
+    ///
+    /// # Errors
+    /// [`Denied`]; the caller answers 401 or 403 and tells nothing else.
+    pub fn principal(
+        &self,
+        headers: &HeaderMap,
+        peer: IpAddr,
+        revoked: &HashSet<String>,
+        now: u64,
+    ) -> Result<Principal, Denied> {
+        self.check_source(headers)?;
+        if self.is_open() {
+            return Ok(Principal::controller("local"));
+        }
+        let authorization = text(headers, AUTHORIZATION);
+        let bearer = authorization.and_then(|a| a.strip_prefix("Bearer "));
+        bearer
+            .and_then(|token| self.token(token, revoked, now))
+            .or_else(|| self.token(self.cookie(headers)?, revoked, now))
+            .or_else(|| self.basic(authorization?.strip_prefix("Basic ")?))
+            .or_else(|| self.forwarded(headers, peer))
+            .ok_or(Denied::Unauthenticated)
+    }
+
+    /// True if Basic authentication is on, so that the browser should ask for it.
+    pub fn asks_for_password(&self) -> bool {
+        self.basic.is_some()
+    }
+
+    fn is_open(&self) -> bool {
+        self.secret.is_none() && self.basic.is_none() && self.forward.is_none()
+    }
+
+    /// Whether the page that sends this may do so at all: against DNS rebinding and foreign sites.
+    ///
+    /// # Errors
+    /// [`Denied::Host`] or [`Denied::Origin`].
+    pub fn check_source(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        let host = text(headers, HOST).unwrap_or_default().to_ascii_lowercase();
+        if self.is_open() && !is_loopback_host(&host) {
+            return Err(Denied::Host);
+        }
+        // More than one Origin, or one that is no text, is nobody's browser.
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else { return Ok(()) };
+        let origin = origin.to_str().map_err(|_| Denied::Origin)?.to_ascii_lowercase();
+        let same = ["http://", "https://"].iter().any(|s| origin.strip_prefix(s) == Some(host.as_str()));
+        if origins.next().is_none() && (same || self.allowed_origins.contains(&origin)) {
+            return Ok(());
+        }
+        Err(Denied::Origin)
+    }
+
+    fn cookie<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let name = self.cookie_name();
+        headers
+            .get_all(COOKIE)
+            .iter()
+            .filter_map(|c| c.to_str().ok())
+            .flat_map(|c| c.split(';'))
+            .find_map(|pair| pair.trim().strip_prefix(&name)?.strip_prefix('='))
+    }
+
+    fn token(&self, token: &str, revoked: &HashSet<String>, now: u64) -> Option<Principal> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_audience(&[&self.session]);
+        validation.set_required_spec_claims(&["exp", "aud"]);
+        // Time is an argument here.
+        validation.validate_exp = false;
+        let key = DecodingKey::from_secret(self.secret.as_deref()?);
+        let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation).ok()?.claims;
+        if claims.exp <= now || revoked.contains(&claims.jti) || !claims.rights.contains(&Right::View) {
+            return None;
+        }
+        Some(Principal { subject: claims.jti, rights: claims.rights, expires: Some(claims.exp) })
+    }
+
+    fn basic(&self, encoded: &str) -> Option<Principal> {
+        let basic = self.basic.as_ref()?;
+        let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+        let (user, password) = decoded.split_once(':')?;
+        // Every comparison is made, so that time tells nothing.
+        let user_ok = same(user, &basic.user);
+        let full = same(password, &basic.password);
+        let view = basic.view_password.as_deref().is_some_and(|v| same(password, v));
+        match (user_ok, full, view) {
+            (true, true, _) => Some(Principal::controller(user)),
+            (true, false, true) => Some(Principal::viewer(format!("{user} (view)"))),
+            _ => None,
+        }
+    }
+
+    fn forwarded(&self, headers: &HeaderMap, peer: IpAddr) -> Option<Principal> {
+        let forward = self.forward.as_ref()?;
+        if !forward.from.iter().any(|net| net.contains(peer)) {
+            return None;
+        }
+        let mut values = headers.get_all(forward.header.as_str()).iter();
+        let user = values.next()?.to_str().ok().filter(|u| !u.is_empty())?;
+        // A second one was smuggled in by the client.
+        if values.next().is_some() {
+            return None;
+        }
+        let owns = forward.owner.as_deref().is_none_or(|owner| owner == user);
+        Some(if owns { Principal::controller(user) } else { Principal::viewer(user) })
+    }
+}
+
+/// Compares in a time that depends on nothing secret: digests, not texts.
+fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (Sha256::digest(a.as_bytes()), Sha256::digest(b.as_bytes()));
+    a.iter().zip(b.iter()).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+}
+
+fn text(headers: &HeaderMap, name: axum::http::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// `localhost` or a loopback literal, with or without a port.
+fn is_loopback_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+#[path = "auth_tests.rs"]
+mod tests;

@@ -1,0 +1,65 @@
+//! Accepting connections: how many, and how long they may dawdle.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::routes::{self, Shared};
+use super::{Gateway, Guard};
+
+/// Connections at a time, authenticated or not.
+const MAX_CONNECTIONS: usize = 1_024;
+/// A connection without a whole request head by then is closed.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// Serves HTTP on `listener` until the returned future is dropped.
+///
+/// # Errors
+/// Only those that end the listener; a failing connection ends alone.
+pub async fn serve<G: Gateway>(listener: TcpListener, gateway: Arc<G>, guard: Guard) -> io::Result<()> {
+    let router = routes::router(Arc::new(Shared { gateway, guard }));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            // The connection was reset before it was taken, or descriptors ran out: both pass.
+            Err(error) => {
+                tracing::warn!(%error, code = "accept", "a connection could not be taken");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            tracing::debug!(%peer, "over the limit of connections");
+            continue;
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            connection(stream, peer, router).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: axum::Router) {
+    // Signalling is small messages, and each of them is waited for.
+    let _ = stream.set_nodelay(true);
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let service = TowerToHyperService::new(router.layer(axum::Extension(routes::Peer(peer))));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::trace!(%error, %peer, "connection ended");
+    }
+}

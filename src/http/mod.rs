@@ -1,0 +1,112 @@
+//! The page, the API and the WebSocket: everything of the one port that is HTTP.
+
+pub mod auth;
+mod assets;
+mod listener;
+mod routes;
+mod socket;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+pub use self::listener::serve;
+use crate::session::Principal;
+use crate::wire::signal::ClientMessage;
+
+use self::auth::Auth;
+
+/// Messages that wait for one socket. A page that does not read this many is gone.
+pub const OUTBOX: usize = 256;
+
+/// What a WebSocket has to say to the gateway.
+#[derive(Debug)]
+pub enum SocketEvent {
+    /// It said hello.
+    Hello {
+        /// Who it is.
+        principal: Principal,
+        /// The message.
+        hello: ClientMessage,
+        /// Where messages to it go.
+        outbox: mpsc::Sender<ToSocket>,
+    },
+    /// A message.
+    Message(ClientMessage),
+    /// Something that is no message.
+    Malformed,
+    /// A binary input frame.
+    Frame(Bytes),
+    /// It closed.
+    Closed,
+}
+
+/// What the gateway sends to a WebSocket.
+#[derive(Clone, Debug)]
+pub enum ToSocket {
+    /// A JSON message.
+    Text(String),
+    /// The last message; the socket closes behind it.
+    Bye(String),
+}
+
+/// What HTTP needs of the gateway behind it.
+pub trait Gateway: Send + Sync + 'static {
+    /// Hands an event of a socket over; false if the gateway has stopped or is overloaded.
+    fn socket_event(&self, socket: u64, event: SocketEvent) -> bool;
+    /// `/api/status`.
+    fn status(&self) -> serde_json::Value;
+    /// `/metrics`, in the text format of Prometheus.
+    fn metrics(&self) -> String;
+    /// True once a frame has been captured and encoded.
+    fn ready(&self) -> bool;
+}
+
+/// Authentication with its two outside sources: the clock and the list of revoked tokens.
+pub struct Guard {
+    auth: Auth,
+    revoked_file: Option<PathBuf>,
+    revoked: Mutex<(Option<SystemTime>, HashSet<String>)>,
+}
+
+impl Guard {
+    /// A guard; `revoked_file` is read again whenever it has changed.
+    pub fn new(auth: Auth, revoked_file: Option<PathBuf>) -> Self {
+        Self { auth, revoked_file, revoked: Mutex::default() }
+    }
+
+    fn principal(
+        &self,
+        headers: &axum::http::HeaderMap,
+        peer: std::net::IpAddr,
+    ) -> Result<Principal, auth::Denied> {
+        let revoked = self.revoked();
+        self.auth.principal(headers, peer, &revoked, unix_now())
+    }
+
+    fn revoked(&self) -> HashSet<String> {
+        let mut cached = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = &self.revoked_file else { return HashSet::new() };
+        let changed = std::fs::metadata(file).and_then(|m| m.modified()).ok();
+        if changed != cached.0 {
+            match std::fs::read_to_string(file) {
+                Ok(text) => *cached = (changed, text.lines().map(|l| l.trim().to_owned()).collect()),
+                // A list that was there and cannot be read must not let its tokens back in.
+                Err(error) if changed.is_some() => {
+                    tracing::error!(%error, file = %file.display(), code = "revoked-unreadable", "keeping the earlier list of revoked tokens");
+                }
+                Err(_) => *cached = (None, HashSet::new()),
+            }
+        }
+        cached.1.clone()
+    }
+}
+
+/// Seconds since the Unix epoch.
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
