@@ -1,0 +1,124 @@
+//! PURE. Repeating a picture that became still until the encoder has nothing left to improve.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The screen must have been unchanged for this long.
+const STILL: Duration = Duration::from_millis(300);
+/// Most repeats of one picture.
+const MAX_REPEATS: u8 = 8;
+/// An access unit this small says "as before": there is nothing left to send.
+const FLOOR_BYTES: usize = 600;
+/// Sizes that differ by less than one part in this many are alike.
+const ALIKE: usize = 20;
+/// A rate control at its limit gives one pair of alike sizes while it still sharpens; two pairs are a plateau.
+const ALIKE_PAIRS: u8 = 2;
+
+/// Sizes of one rendition's access units since the picture became still.
+#[derive(Debug, Default)]
+struct Sizes {
+    last: Option<usize>,
+    alike: u8,
+    settled: bool,
+}
+
+/// Whether the still picture should be sent once more.
+#[derive(Debug, Default)]
+pub struct Refinement {
+    still_since: Option<Instant>,
+    repeats: u8,
+    sizes: BTreeMap<u64, Sizes>,
+}
+
+impl Refinement {
+    /// The screen changed: what was being sharpened is out of date.
+    pub fn changed(&mut self, now: Instant) {
+        self.fresh(now);
+    }
+
+    /// A new picture, or the same one as a key frame, has gone out.
+    pub fn fresh(&mut self, now: Instant) {
+        self.still_since = Some(now);
+        self.repeats = 0;
+        self.sizes.values_mut().for_each(|sizes| *sizes = Sizes::default());
+    }
+
+    /// The picture has gone out again.
+    pub fn repeated(&mut self) {
+        self.repeats = self.repeats.saturating_add(1);
+    }
+
+    /// A rendition's newest access unit has `bytes` bytes.
+    pub fn encoded(&mut self, rendition: u64, bytes: usize) {
+        let sizes = self.sizes.entry(rendition).or_default();
+        if self.repeats > 0 {
+            let alike = sizes.last.is_some_and(|last| last.abs_diff(bytes) * ALIKE <= last);
+            sizes.alike = if alike { sizes.alike.saturating_add(1) } else { 0 };
+            sizes.settled = bytes <= FLOOR_BYTES || sizes.alike >= ALIKE_PAIRS;
+        }
+        sizes.last = Some(bytes);
+    }
+
+    /// A rendition has ended.
+    pub fn forget(&mut self, rendition: u64) {
+        self.sizes.remove(&rendition);
+    }
+
+    /// When the next repeat is wanted; nothing when the picture is as sharp as it gets.
+    pub fn due(&self) -> Option<Instant> {
+        let settled = !self.sizes.is_empty() && self.sizes.values().all(|sizes| sizes.settled);
+        if self.repeats >= MAX_REPEATS || settled {
+            return None;
+        }
+        self.still_since.map(|since| since + STILL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repeats_with(sizes: &[usize]) -> usize {
+        let start = Instant::now();
+        let mut refinement = Refinement::default();
+        refinement.fresh(start);
+        refinement.encoded(1, 20_000);
+        let mut count = 0;
+        while refinement.due().is_some() {
+            refinement.repeated();
+            refinement.encoded(1, sizes.get(count).copied().unwrap_or(50));
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn repeats_end_when_the_size_settles() {
+        assert_eq!(repeats_with(&[50]), 1, "below the floor");
+        assert_eq!(repeats_with(&[9_000, 4_000, 2_000, 2_010, 1_990, 1_000]), 5, "two alike pairs");
+        assert_eq!(
+            repeats_with(&[20_000, 15_000, 9_000, 7_000, 5_000, 4_000, 3_000, 2_000, 1_000]),
+            8,
+            "at most"
+        );
+    }
+
+    #[test]
+    fn every_rendition_must_have_settled() {
+        let mut refinement = Refinement::default();
+        refinement.fresh(Instant::now());
+        refinement.encoded(1, 9_000);
+        refinement.encoded(2, 9_000);
+        refinement.repeated();
+        refinement.encoded(1, 40);
+        refinement.encoded(2, 7_000);
+        assert!(refinement.due().is_some());
+        refinement.forget(2);
+        assert!(refinement.due().is_none());
+    }
+
+    #[test]
+    fn nothing_is_repeated_before_the_first_picture() {
+        assert!(Refinement::default().due().is_none());
+    }
+}
