@@ -83,7 +83,7 @@ pub struct FrameView<'a> {
 pub trait FrameSink: Send {
     /// The layout this sink takes.
     fn format(&self) -> PixelFormat;
-    /// Takes a copy of `frame`; dropped if the encoder behind it is still busy with two earlier ones.
+    /// Takes a copy of `frame`; an earlier one that still waits for the encoder is replaced.
     fn push(&mut self, frame: &FrameView<'_>);
 }
 

@@ -1,20 +1,33 @@
 //! Deskgate: Linux desktops in the browser, on one port.
 //!
-//! Who may import whom (left may import right; `tests/tidy` enforces it):
+//! Who may import whom (left may import right; `tests/it/tidy.rs` enforces it):
 //!
 //! ```text
-//! main -> serve, demo                      wiring; the only place where edges meet
-//! edges: capture, media, transport, http, desktop   never each other
-//!     -> pure: wire, session, frame, config
+//! main, cli -> serve, demo                           wiring: the only place where edges meet
+//! edges: capture, media, transport, http, desktop    never each other
+//!     -> display                                     finding and authenticating to an X server
+//!     -> wire, session, frame, config                pure
 //! ```
 //!
 //! Pure modules know no sockets, clocks, randomness or GStreamer: time and random bytes are arguments.
 
 #[cfg(feature = "gateway")]
+pub mod capture;
+#[cfg(feature = "gateway")]
 pub mod config;
+#[cfg(feature = "gateway")]
+pub mod demo;
+#[cfg(feature = "gateway")]
+pub mod desktop;
+#[cfg(feature = "gateway")]
+pub mod display;
 pub mod frame;
 #[cfg(feature = "gateway")]
 pub mod http;
+#[cfg(feature = "gateway")]
+pub mod media;
+#[cfg(feature = "gateway")]
+pub mod serve;
 #[cfg(feature = "gateway")]
 pub mod session;
 #[cfg(feature = "gateway")]

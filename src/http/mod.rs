@@ -59,7 +59,7 @@ pub trait Gateway: Send + Sync + 'static {
     /// Hands an event of a socket over; false if the gateway has stopped or is overloaded.
     fn socket_event(&self, socket: u64, event: SocketEvent) -> bool;
     /// `/api/status`.
-    fn status(&self) -> serde_json::Value;
+    fn status(&self) -> impl Future<Output = serde_json::Value> + Send;
     /// `/metrics`, in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// True once a frame has been captured and encoded.

@@ -98,7 +98,7 @@ async fn status<G: Gateway>(
     headers: HeaderMap,
 ) -> Response {
     match app.principal(&headers, peer) {
-        Ok(_) => Json(app.gateway.status()).into_response(),
+        Ok(_) => Json(app.gateway.status().await).into_response(),
         Err(refused) => refused,
     }
 }

@@ -84,6 +84,11 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// The screen cannot take the size that was asked for.
+    ResizeRefused {
+        /// Why, for people.
+        reason: String,
+    },
     /// The remote pointer's shape: a [`ServerMessage::Cursor`].
     Cursor(ServerMessage),
     /// The desktop's lock keys.

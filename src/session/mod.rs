@@ -126,7 +126,8 @@ impl Session {
                     self.error(viewer, ErrorCode::Malformed, "that message was not understood");
                 }
             }
-            Input::Frame { viewer, bytes } => self.input_frame(viewer, &bytes, now),
+            // The hot path: input changes nothing that status shows.
+            Input::Frame { viewer, bytes } => return self.input_frame(viewer, &bytes, now),
             Input::Closed { socket } => self.closed(socket, now),
             Input::Answered { viewer, codec } => self.set_media(viewer, Media::Connecting(codec), now),
             Input::Connected { viewer } => self.connected(viewer, now),
@@ -141,6 +142,11 @@ impl Session {
                 }
             }
             Input::NoDisplay { reason } => self.report.display_down(reason),
+            Input::ResizeRefused { reason } => {
+                if let Some(holder) = self.control.holder() {
+                    self.error(holder, ErrorCode::CannotResize, &reason);
+                }
+            }
             Input::Cursor(cursor) => {
                 self.broadcast(&cursor);
                 self.cursor = Some(cursor);

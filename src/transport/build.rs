@@ -13,7 +13,7 @@ use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, Se
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
-use rtc::rtp_transceiver::RTCRtpSenderId;
+use rtc::rtp_transceiver::{RTCRtpSenderId, RTCRtpTransceiverDirection};
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
     RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters, RtpCodecKind,
@@ -114,6 +114,15 @@ fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -
     let motion = motion.id();
 
     pc.set_remote_description(now, RTCSessionDescription::offer(offer.to_owned())?)?;
+    // Sound is not sent yet. Left alone, `rtc` 0.21 answers an inactive m-line with recvonly, which browsers
+    // refuse (RFC 8829 §5.3.1).
+    for id in pc.get_transceivers().collect::<Vec<_>>() {
+        if let Some(mut transceiver) = pc.rtp_transceiver(id)
+            && transceiver.sender() != Some(video)
+        {
+            transceiver.set_direction(RTCRtpTransceiverDirection::Inactive);
+        }
+    }
     for address in &config.candidates {
         let candidate = CandidateHostConfig {
             base_config: CandidateConfig {

@@ -179,20 +179,23 @@ impl Mux {
         self.peers.values_mut().filter_map(|slot| slot.peer.poll_timeout()).min()
     }
 
-    /// Sends a frame to every connected viewer of `codec` in `to`; returns those that it could not reach for
-    /// want of a key frame.
-    pub fn send_frame(&mut self, now: Instant, codec: Codec, to: &[u32], frame: &PacketizedFrame) -> Sending {
-        let mut sending = Sending::default();
-        for &viewer in to {
-            let Some(slot) = self.peers.get(&viewer) else { continue };
-            if slot.peer.codec() != codec || !slot.peer.is_connected() {
-                continue;
-            }
-            let mut sent = false;
-            self.with_peer(viewer, now, |slot| sent = slot.peer.send_frame(now, frame));
-            if sent { sending.sent += 1 } else { sending.need_keyframe += 1 }
+    /// Sends a frame to a viewer; false if it needs a key frame first. A viewer without media, or with another
+    /// codec, has nothing to do with it.
+    pub fn send_frame(&mut self, now: Instant, codec: Codec, viewer: u32, frame: &PacketizedFrame) -> bool {
+        let watches = |slot: &Slot| slot.peer.codec() == codec && slot.peer.is_connected();
+        if !self.peers.get(&viewer).is_some_and(watches) {
+            return true;
         }
-        sending
+        let mut sent = false;
+        self.with_peer(viewer, now, |slot| sent = slot.peer.send_frame(now, frame));
+        sent
+    }
+
+    /// Nothing but a key frame goes to this viewer next: it has missed frames.
+    pub fn require_keyframe(&mut self, viewer: u32) {
+        if let Some(slot) = self.peers.get_mut(&viewer) {
+            slot.peer.require_keyframe();
+        }
     }
 
     /// Sends a text message over a viewer's control channel; false if it is not open.
@@ -222,6 +225,11 @@ impl Mux {
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<(u32, PeerEvent)> {
         self.events.pop_front()
+    }
+
+    /// Viewers that have a peer.
+    pub fn viewers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.peers.keys().copied()
     }
 
     /// What a viewer was sent.
@@ -285,15 +293,6 @@ impl Mux {
         self.remove(viewer);
         self.events.push_back((viewer, PeerEvent::Failed("internal error".to_owned())));
     }
-}
-
-/// What became of one frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sending {
-    /// Viewers that it went to.
-    pub sent: usize,
-    /// Viewers that can show nothing until a key frame comes.
-    pub need_keyframe: usize,
 }
 
 fn remember(

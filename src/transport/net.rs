@@ -53,23 +53,28 @@ struct Socket {
 /// The sockets of one port.
 pub struct Net {
     sockets: Vec<Socket>,
+    /// What viewers know us by, where that is not what we are bound to (NAT 1:1, node ports).
+    advertised: Vec<SocketAddr>,
     waker: Waker,
     buffer: Vec<u8>,
 }
 
 impl Net {
-    /// Binds every address. All of one port, or of ports that the system chose.
+    /// Binds `first`, on which everything can be had.
     ///
     /// # Errors
     /// The bind's own, with the address in the message.
-    pub fn bind(addresses: &[SocketAddr], waker: Waker) -> io::Result<Self> {
-        let sockets = addresses.iter().map(|a| bind_one(*a)).collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { sockets, waker, buffer: vec![0; BUFFER] })
+    pub fn bind(first: SocketAddr, advertised: Vec<SocketAddr>, waker: Waker) -> io::Result<Self> {
+        Ok(Self { sockets: vec![bind_one(first)?], advertised, waker, buffer: vec![0; BUFFER] })
     }
 
-    /// The bound addresses.
-    pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().map(|s| SocketAddr::new(s.address, s.port)).collect()
+    /// Binds one more address.
+    ///
+    /// # Errors
+    /// The bind's own, with the address in the message.
+    pub fn bind_also(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.sockets.push(bind_one(address)?);
+        Ok(())
     }
 
     /// Waits for a datagram, a wake, room to send (`sending`), or `deadline`.
@@ -98,9 +103,12 @@ impl Net {
                 // Errors are the kernel's word on datagrams sent earlier (ICMP unreachable).
                 let Ok(1..) = read else { break };
                 let meta = &meta[0];
-                let local = SocketAddr::new(meta.dst_ip.unwrap_or(socket.address), socket.port);
+                let bound = canonical(SocketAddr::new(meta.dst_ip.unwrap_or(socket.address), socket.port));
+                // To ICE we are what we offered: a check is for a candidate, not for a socket.
+                let same_family = |a: &&SocketAddr| a.is_ipv4() == bound.is_ipv4();
+                let local = self.advertised.iter().find(same_family).copied().unwrap_or(bound);
                 for bytes in self.buffer[..meta.len].chunks(meta.stride.max(1)) {
-                    f(canonical(local), canonical(meta.addr), bytes);
+                    f(local, canonical(meta.addr), bytes);
                 }
             }
         }
@@ -115,7 +123,7 @@ impl Net {
                 tracing::trace!(from = %first.from, "no socket for this address");
                 continue;
             };
-            match socket.send(&batch) {
+            match socket.send(&batch, self.advertised.contains(&first.from)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     stage.put_back(batch);
                     return;
@@ -132,7 +140,8 @@ impl Net {
 }
 
 impl Socket {
-    fn send(&self, batch: &[Transmit]) -> io::Result<()> {
+    /// Sends a batch from its own address, unless that is one that only others know us by.
+    fn send(&self, batch: &[Transmit], translated: bool) -> io::Result<()> {
         let Some(first) = batch.first() else { return Ok(()) };
         let contents: Vec<u8>;
         let (bytes, segment_size): (&[u8], _) = if batch.len() == 1 {
@@ -141,7 +150,7 @@ impl Socket {
             contents = batch.iter().flat_map(|t| t.contents.iter().copied()).collect();
             (&contents, Some(first.contents.len()))
         };
-        let wildcard = self.address.is_unspecified();
+        let choose_source = self.address.is_unspecified() && !translated;
         self.state.try_send(
             (&self.socket).into(),
             &quinn_udp::Transmit {
@@ -149,7 +158,7 @@ impl Socket {
                 ecn: None,
                 contents: bytes,
                 segment_size,
-                src_ip: wildcard.then(|| self.family_of(first.from).ip()),
+                src_ip: choose_source.then(|| self.family_of(first.from).ip()),
             },
         )
     }
@@ -172,6 +181,7 @@ fn socket_for(sockets: &[Socket], from: SocketAddr) -> Option<&Socket> {
         .iter()
         .find(|s| s.address == from.ip())
         .or_else(|| sockets.iter().find(|s| s.address.is_unspecified()))
+        .or_else(|| sockets.first())
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<Socket> {

@@ -1,1 +1,10 @@
-//! The one fast test binary.
+//! The one integration binary: one link, many modules.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail like tests do.
+
+mod capture;
+mod golden;
+mod media;
+mod tidy;
+mod transport;
+mod wire;
+mod xvfb;

@@ -1,0 +1,41 @@
+# The four commands of this repository. Each installs what it lacks (tools/setup).
+.PHONY: all demo test test-rust test-web test-browser check bench web setup
+
+all: setup web ## build the release binary, page inside
+	cargo build --release --locked
+
+demo: setup web ## a desktop in the browser: prints the URL, Ctrl-C stops it
+	cargo build --release --locked --no-default-features --features gateway
+	target/release/deskgate demo
+
+test: test-rust test-web test-browser ## every test; what CI runs
+
+check: setup-test web ## formatting, lints, types, licences
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features -- -D warnings
+	npm --prefix web run check --silent
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
+	else echo "check: cargo-deny is not installed: licences not checked (cargo install cargo-deny)"; fi
+
+bench: all setup-test ## the measured tables of the README
+	cargo bench --bench glass -- --product "target/release/deskgate"
+
+test-rust: setup-test web
+	cargo test --locked --no-fail-fast
+
+test-web: setup-test
+	npm --prefix web test --silent
+
+test-browser: setup-test web
+	cargo build --release --locked
+	npm --prefix tests/browser test --silent
+
+web: setup ## the page, to be embedded
+	@npm --prefix web run build --silent
+
+setup:
+	@tools/setup run
+setup-test:
+	@tools/setup test
+.PHONY: setup-test

@@ -1,0 +1,503 @@
+//! The gateway's loop: one thread that owns the session, every viewer's peer and the UDP socket.
+//!
+//! A key press comes in as a datagram and leaves as a desktop action without changing threads; a frame comes
+//! from the encoder's thread and leaves in one send.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::link::{Command, Link};
+use super::metrics::Metrics;
+use super::renditions::Renditions;
+use crate::capture::{CaptureEvent, CaptureHandle, CursorImage};
+use crate::desktop::{DesktopEvent, DesktopHandle};
+use crate::frame::{Codec, Size};
+use crate::http::{SocketEvent, ToSocket, unix_now};
+use crate::media::rendition::RenditionEvent;
+use crate::session::{Input, Output, PhaseChange, Principal, Session, Ticket};
+use crate::transport::build::PeerConfig;
+use crate::transport::mux::Mux;
+use crate::transport::net::Net;
+use crate::transport::offer::OfferError;
+use crate::transport::packetize::PacketizedFrame;
+use crate::transport::peer::{Peer, PeerEvent};
+use crate::wire::signal::{ByeReason, ClientMessage, ErrorCode, ServerMessage};
+
+/// Commands taken before the sockets are looked at again.
+const COMMANDS: usize = 256;
+/// How often figures are brought up to date.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Everything that the loop is made of.
+pub struct Parts {
+    /// The session's name.
+    pub name: String,
+    /// Signs tickets.
+    pub ticket_key: Vec<u8>,
+    /// The session.
+    pub session: Session,
+    /// Every peer.
+    pub mux: Mux,
+    /// The socket.
+    pub net: Net,
+    /// What viewers are offered.
+    pub candidates: Vec<SocketAddr>,
+    /// The encoders.
+    pub renditions: Renditions,
+    /// The capture.
+    pub capture: CaptureHandle,
+    /// The desktop; the test source has none.
+    pub desktop: Option<DesktopHandle>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// For flags.
+    pub link: Link,
+}
+
+struct Socket {
+    outbox: mpsc::Sender<ToSocket>,
+    viewer: Option<u32>,
+}
+
+/// See the module.
+pub struct Heart {
+    parts: Parts,
+    queue: Receiver<Command>,
+    sockets: HashMap<u64, Socket>,
+    size: Option<Size>,
+    display_up: bool,
+    proved: bool,
+    lost_frames: u64,
+    next_tick: Instant,
+    stopping: bool,
+}
+
+impl Heart {
+    /// A loop over `parts` that takes commands from `queue`.
+    pub fn new(parts: Parts, queue: Receiver<Command>) -> Self {
+        Self {
+            parts,
+            queue,
+            sockets: HashMap::new(),
+            size: None,
+            display_up: false,
+            proved: false,
+            lost_frames: 0,
+            next_tick: Instant::now(),
+            stopping: false,
+        }
+    }
+
+    /// Runs until [`Command::Shutdown`].
+    pub fn run(mut self) {
+        while !self.stopping {
+            let now = Instant::now();
+            self.timeouts(now);
+            for _ in 0..COMMANDS {
+                let Ok(command) = self.queue.try_recv() else { break };
+                self.command(command, Instant::now());
+            }
+            let mux = &mut self.parts.mux;
+            self.parts.net.receive(|local, from, bytes| mux.handle_datagram(Instant::now(), local, from, bytes));
+            self.pump();
+            self.parts.net.send(self.parts.mux.stage());
+            let sending = !self.parts.mux.stage().is_empty();
+            let deadline = self.deadline();
+            self.parts.net.wait(Some(deadline), sending);
+        }
+    }
+
+    fn deadline(&mut self) -> Instant {
+        [self.parts.mux.poll_timeout(), self.parts.session.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .fold(self.next_tick, Instant::min)
+    }
+
+    fn timeouts(&mut self, now: Instant) {
+        if self.parts.mux.poll_timeout().is_some_and(|at| at <= now) {
+            self.parts.mux.handle_timeout(now);
+        }
+        if self.parts.session.poll_timeout().is_some_and(|at| at <= now) {
+            self.parts.session.handle_timeout(now);
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.tick(now);
+        }
+        self.pump();
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.parts.session.set_unix_time(unix_now());
+        let bits: u64 =
+            self.parts.mux.viewers().filter_map(|v| Some(self.parts.mux.ledger(v)?.bitrate(now, TICK))).sum();
+        let metrics = &self.parts.metrics;
+        metrics.bitrate.set(bits as f64);
+        metrics.viewers.set(self.parts.session.viewer_count() as i64);
+        let stats = self.parts.capture.stats();
+        let captured = stats.fresh + stats.repeats;
+        metrics.captured.inc_by(captured.saturating_sub(metrics.captured.get()));
+    }
+
+    /// Runs events of peers into the session and its outputs into the world, until both are dry.
+    fn pump(&mut self) {
+        loop {
+            if let Some((viewer, event)) = self.parts.mux.poll_event() {
+                self.peer_event(viewer, event);
+            } else if let Some(output) = self.parts.session.poll() {
+                self.output(output);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Socket { socket, event } => self.socket_event(socket, event, now),
+            Command::Capture(event) => self.capture_event(event, now),
+            Command::Desktop(DesktopEvent::Locks { caps, num }) => {
+                self.parts.session.handle(Input::Locks { caps, num }, now);
+            }
+            Command::Desktop(DesktopEvent::Up) => tracing::info!("input reaches the desktop"),
+            Command::Desktop(DesktopEvent::Down { reason }) => {
+                tracing::info!(reason, "input does not reach the desktop");
+            }
+            Command::Frame { rendition, codec, frame } => {
+                if self.parts.renditions.codec_of(rendition) == Some(codec) {
+                    self.frame(codec, &frame, now);
+                }
+            }
+            Command::Rendition { rendition, event } => {
+                if let Some(codec) = self.parts.renditions.codec_of(rendition) {
+                    self.rendition_event(codec, event, now);
+                }
+            }
+            // Nobody waits for it any more if this fails.
+            Command::Status(reply) => drop(reply.send(self.status(now))),
+            Command::Shutdown => {
+                self.parts.session.handle(Input::Shutdown, now);
+                self.stopping = true;
+            }
+        }
+        self.pump();
+    }
+
+    fn socket_event(&mut self, socket: u64, event: SocketEvent, now: Instant) {
+        match event {
+            SocketEvent::Hello { principal, hello, outbox } => {
+                self.sockets.insert(socket, Socket { outbox, viewer: None });
+                let ticket = self.ticket(&principal, &hello);
+                self.parts.session.handle(Input::Hello { socket, principal, hello, ticket }, now);
+            }
+            SocketEvent::Closed => {
+                self.sockets.remove(&socket);
+                self.parts.session.handle(Input::Closed { socket }, now);
+            }
+            event => {
+                let Some(viewer) = self.sockets.get(&socket).and_then(|s| s.viewer) else { return };
+                let input = match event {
+                    SocketEvent::Message(message) => Input::Message { viewer, message },
+                    SocketEvent::Frame(bytes) => {
+                        self.parts.metrics.input.inc();
+                        Input::Frame { viewer, bytes }
+                    }
+                    _ => Input::Malformed { viewer },
+                };
+                self.parts.session.handle(input, now);
+            }
+        }
+    }
+
+    fn ticket(&self, principal: &Principal, hello: &ClientMessage) -> Option<Ticket> {
+        let ClientMessage::Hello { resume: Some(text), .. } = hello else { return None };
+        let parts = &self.parts;
+        Ticket::verify(text, &parts.ticket_key, &parts.name, &principal.subject, unix_now())
+            .inspect_err(|error| tracing::info!(%error, "not resumed"))
+            .ok()
+    }
+
+    fn capture_event(&mut self, event: CaptureEvent, now: Instant) {
+        match event {
+            CaptureEvent::Up { size, can_resize, shm } => {
+                tracing::info!(width = size.width, height = size.height, ?shm, "display captured");
+                self.display(size, can_resize, now);
+            }
+            CaptureEvent::Resized(size) => {
+                let can_resize = self.parts.session.status().can_resize;
+                self.display(size, can_resize, now);
+            }
+            CaptureEvent::Down { reason } => {
+                tracing::info!(reason, "no display");
+                self.display_up = false;
+                self.publish_ready();
+                self.parts.session.handle(Input::NoDisplay { reason }, now);
+            }
+            CaptureEvent::ResizeRefused { reason } => self.parts.session.handle(Input::ResizeRefused { reason }, now),
+            CaptureEvent::Cursor(image) => self.parts.session.handle(Input::Cursor(cursor_message(image)), now),
+            CaptureEvent::MissedDamage { polling } => {
+                tracing::warn!(polling, code = "missed-damage", "the screen changed without damage being reported");
+            }
+        }
+    }
+
+    fn display(&mut self, size: Size, can_resize: bool, now: Instant) {
+        self.size = Some(size);
+        self.display_up = true;
+        self.publish_ready();
+        self.parts.renditions.set_size(size);
+        self.parts.session.handle(Input::Display { size, can_resize }, now);
+    }
+
+    fn publish_ready(&self) {
+        self.parts.link.flags().ready.store(self.display_up && self.proved, Ordering::Relaxed);
+    }
+
+    fn frame(&mut self, codec: Codec, frame: &PacketizedFrame, now: Instant) {
+        if self.parts.renditions.proved(codec) || !self.proved {
+            self.proved = true;
+            self.publish_ready();
+        }
+        let lost = self.parts.link.flags().lost_frames.load(Ordering::Relaxed);
+        let gap = std::mem::replace(&mut self.lost_frames, lost) != lost;
+        let watchers: BTreeSet<u32> = self.parts.session.watchers(codec).collect();
+        let before = self.parts.renditions.swap_reached(codec, watchers.clone());
+        for &viewer in &watchers {
+            if gap || !before.contains(&viewer) {
+                self.parts.mux.require_keyframe(viewer);
+            }
+            if self.parts.mux.send_frame(now, codec, viewer, frame) {
+                self.parts.metrics.sent.inc();
+            } else {
+                self.parts.metrics.dropped.inc();
+                self.parts.session.handle(Input::NeedKeyframe { viewer }, now);
+            }
+        }
+        self.parts.net.send(self.parts.mux.stage());
+        if !watchers.is_empty() {
+            let latency = Instant::now().saturating_duration_since(frame.damaged_at);
+            self.parts.metrics.capture_to_sent.observe(latency.as_secs_f64());
+        }
+    }
+
+    fn rendition_event(&mut self, codec: Codec, event: RenditionEvent, now: Instant) {
+        match event {
+            RenditionEvent::AccessUnit(_) => {}
+            RenditionEvent::Started { encoder } => {
+                tracing::info!(codec = codec.name(), encoder, "encoding");
+                let fallback = self.parts.renditions.started(codec, encoder.clone());
+                self.parts.session.handle(Input::Encoder { codec, name: encoder, fallback }, now);
+                // On a still screen nothing else would make the first frame.
+                self.parts.capture.refresh();
+            }
+            RenditionEvent::Fallback { from, to, reason } => {
+                tracing::warn!(codec = codec.name(), from, to, reason, code = "encoder-fallback", "encoder left");
+                self.parts.renditions.left(codec, format!("{from}: {reason}"));
+                self.parts.capture.refresh();
+            }
+            RenditionEvent::Exhausted { reasons } => {
+                let reason = reasons.iter().map(|(e, r)| format!("{e}: {r}")).collect::<Vec<_>>().join("; ");
+                tracing::error!(codec = codec.name(), reason, code = "no-encoder", "no encoder works");
+                self.parts.renditions.exhausted(codec);
+                self.parts.session.handle(Input::NoEncoder { codec, reason }, now);
+            }
+        }
+    }
+
+    fn peer_event(&mut self, viewer: u32, event: PeerEvent) {
+        let now = Instant::now();
+        let input = match event {
+            PeerEvent::Connected => Input::Connected { viewer },
+            PeerEvent::Failed(reason) => {
+                tracing::info!(viewer, reason, "media ended");
+                self.parts.mux.remove(viewer);
+                Input::Disconnected { viewer }
+            }
+            PeerEvent::KeyframeRequest => Input::NeedKeyframe { viewer },
+            PeerEvent::Input(bytes) => {
+                self.parts.metrics.input.inc();
+                Input::Frame { viewer, bytes }
+            }
+            PeerEvent::Text(text) => match serde_json::from_slice(&text) {
+                Ok(message) => Input::Message { viewer, message },
+                Err(_) => Input::Malformed { viewer },
+            },
+            PeerEvent::Disconnected | PeerEvent::ControlOpen | PeerEvent::Loss(_) => return,
+        };
+        self.parts.session.handle(input, now);
+    }
+
+    fn output(&mut self, output: Output) {
+        let now = Instant::now();
+        match output {
+            Output::Send { viewer, message } => self.send(viewer, &message, now),
+            Output::Joined { socket, viewer } => {
+                if let Some(s) = self.sockets.get_mut(&socket) {
+                    s.viewer = Some(viewer);
+                }
+            }
+            Output::Close { socket, reason, message } => self.close(socket, reason, message),
+            Output::Answer { viewer, sdp } => self.answer(viewer, &sdp, now),
+            Output::Candidate { viewer, candidate, mid, index } => {
+                self.parts.mux.add_remote_candidate(now, viewer, candidate, mid, index);
+            }
+            Output::DropPeer { viewer } => self.parts.mux.remove(viewer),
+            Output::Desktop(action) => {
+                if let Some(desktop) = &self.parts.desktop
+                    && !desktop.send(action)
+                {
+                    tracing::debug!("input dropped: the desktop does not keep up");
+                }
+            }
+            Output::Renditions { running, fed } => self.parts.renditions.set(running, fed),
+            Output::Keyframe(codec) => self.parts.renditions.keyframe(codec),
+            Output::Fps(fps) => {
+                self.parts.capture.set_fps(fps);
+                self.parts.renditions.set_fps(fps);
+            }
+            Output::Bitrate(kbps) => self.parts.renditions.set_bitrate(kbps),
+            Output::Phase(PhaseChange::Unlock) => self.parts.capture.set_phase(None),
+            Output::Phase(PhaseChange::Lock { interval, later_ms }) => {
+                self.parts.capture.set_phase(Some(interval));
+                self.parts.capture.adjust_phase((later_ms * 1e3) as i64);
+            }
+            Output::Resize(size) => self.parts.capture.resize(size),
+        }
+    }
+
+    /// By the control channel once that is open (lower latency, survives the socket), else by the socket.
+    fn send(&mut self, viewer: u32, message: &ServerMessage, now: Instant) {
+        let text = match serde_json::to_string(message) {
+            Ok(text) => text,
+            Err(error) => return tracing::error!(%error, code = "unserialisable", "message lost"),
+        };
+        // Signalling must arrive on the socket that it is about.
+        let signalling =
+            matches!(message, ServerMessage::Hello { .. } | ServerMessage::Answer { .. } | ServerMessage::Ticket { .. });
+        if !signalling && self.parts.mux.send_text(now, viewer, text.clone()) {
+            return;
+        }
+        let Some((&id, socket)) = self.sockets.iter().find(|(_, s)| s.viewer == Some(viewer)) else { return };
+        if socket.outbox.try_send(ToSocket::Text(text)).is_err() {
+            tracing::info!(viewer, code = "slow-socket", "its socket takes no more messages");
+            // Dropping the outbox closes the socket, which then reports that it closed.
+            self.sockets.remove(&id);
+        }
+    }
+
+    fn close(&mut self, socket: u64, reason: ByeReason, message: String) {
+        let Some(socket) = self.sockets.remove(&socket) else { return };
+        let bye = ServerMessage::Bye { reason, message };
+        // A full outbox is closed by being dropped.
+        let _ = socket.outbox.try_send(ToSocket::Bye(serde_json::to_string(&bye).unwrap_or_default()));
+    }
+
+    fn answer(&mut self, viewer: u32, offer: &str, now: Instant) {
+        match self.make_peer(viewer, offer, now) {
+            Ok((codec, sdp)) => {
+                self.parts.session.handle(Input::Answered { viewer, codec }, now);
+                self.send(viewer, &ServerMessage::Answer { sdp }, now);
+            }
+            Err(error) => {
+                tracing::info!(viewer, %error, "offer refused");
+                let code = match error {
+                    OfferError::NoCodec(_) => ErrorCode::NoCodec,
+                    _ => ErrorCode::BadOffer,
+                };
+                self.send(viewer, &ServerMessage::Error { code, message: error.to_string() }, now);
+            }
+        }
+    }
+
+    fn make_peer(&mut self, viewer: u32, offer: &str, now: Instant) -> Result<(Codec, String), OfferError> {
+        let random = Random::new().map_err(|e| OfferError::Refused(e.to_string()))?;
+        let config = random.peer(self.parts.candidates.clone());
+        let (ufrag, rtx_ssrc) = (config.ufrag.clone(), config.rtx_ssrc);
+        let usable = self.parts.renditions.usable();
+        let (peer, sdp) = Peer::answer(config, offer, &usable, now)?;
+        let codec = peer.codec();
+        self.parts.mux.insert(viewer, ufrag, rtx_ssrc, peer, now);
+        Ok((codec, sdp))
+    }
+
+    fn status(&self, now: Instant) -> Value {
+        let parts = &self.parts;
+        let stats = parts.capture.stats();
+        let refused = parts.mux.refused();
+        let viewers: Vec<Value> = parts
+            .mux
+            .viewers()
+            .filter_map(|v| {
+                let ledger = parts.mux.ledger(v)?;
+                let (packets, bytes, retransmissions) = ledger.totals();
+                Some(json!({
+                    "viewer": v, "bitrate": ledger.bitrate(now, TICK), "packets": packets, "bytes": bytes,
+                    "retransmissions": retransmissions,
+                }))
+            })
+            .collect();
+        json!({
+            "session": parts.name,
+            "ready": parts.link.flags().ready.load(Ordering::Relaxed),
+            "status": parts.session.status(),
+            "screen": self.size,
+            "capture": {
+                "fresh": stats.fresh, "repeats": stats.repeats, "polls": stats.polls,
+                "grabbedBytes": stats.grabbed_bytes, "missedDamage": stats.missed_damage,
+                "connects": stats.connects, "shm": stats.shm.map(|m| format!("{m:?}").to_lowercase()),
+            },
+            "renditions": parts.renditions.report(),
+            "media": viewers,
+            "refused": { "unknown": refused.unknown, "integrity": refused.integrity, "unverified": refused.unverified },
+        })
+    }
+}
+
+fn cursor_message(image: Option<CursorImage>) -> ServerMessage {
+    match image {
+        Some(image) => ServerMessage::Cursor {
+            png: Some(STANDARD.encode(&image.png)),
+            hot_x: image.hot_x,
+            hot_y: image.hot_y,
+            width: image.size.width,
+            height: image.size.height,
+        },
+        None => ServerMessage::Cursor { png: None, hot_x: 0, hot_y: 0, width: 0, height: 0 },
+    }
+}
+
+/// Random bytes of one peer.
+struct Random([u8; 48]);
+
+impl Random {
+    fn new() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 48];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    fn peer(&self, candidates: Vec<SocketAddr>) -> PeerConfig {
+        // `ice-char` is ALPHA, DIGIT, + and / (RFC 8839 §5.4): base64 without padding.
+        let text = |range: std::ops::Range<usize>| STANDARD.encode(&self.0[range]);
+        let word = |at: usize| u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]]);
+        PeerConfig {
+            ufrag: text(0..9),
+            password: text(9..33),
+            candidates,
+            ssrc: word(33) | 1,
+            rtx_ssrc: word(33) & !1,
+            sequence: word(37) as u16 & 0x7fff,
+            timestamp: word(41),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The way into the gateway's loop from every other thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::metrics::Metrics;
+use crate::capture::CaptureEvent;
+use crate::desktop::DesktopEvent;
+use crate::frame::Codec;
+use crate::http::{Gateway, SocketEvent};
+use crate::media::rendition::RenditionEvent;
+use crate::transport::net::Waker;
+use crate::transport::packetize::PacketizedFrame;
+
+/// Commands that may wait. The loop never blocks, so that many mean that it is being flooded.
+const QUEUE: usize = 4_096;
+
+/// Something for the loop.
+pub enum Command {
+    /// A WebSocket has something to say.
+    Socket {
+        /// Its number.
+        socket: u64,
+        /// What.
+        event: SocketEvent,
+    },
+    /// The capture has something to say.
+    Capture(CaptureEvent),
+    /// The desktop has something to say.
+    Desktop(DesktopEvent),
+    /// A frame is ready.
+    Frame {
+        /// Which rendition.
+        rendition: u64,
+        /// Its codec.
+        codec: Codec,
+        /// The frame.
+        frame: PacketizedFrame,
+    },
+    /// A rendition has something else to say.
+    Rendition {
+        /// Which.
+        rendition: u64,
+        /// What.
+        event: RenditionEvent,
+    },
+    /// Somebody wants `/api/status`.
+    Status(oneshot::Sender<Value>),
+    /// Stop.
+    Shutdown,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Link {
+    commands: SyncSender<Command>,
+    waker: Waker,
+    shared: Arc<Flags>,
+    metrics: Arc<Metrics>,
+}
+
+/// What the loop and the others tell each other without a queue.
+#[derive(Default)]
+pub struct Flags {
+    /// A frame has been captured and encoded, and the display is there.
+    pub ready: AtomicBool,
+    /// Frames that found no room in the queue. Every viewer of their rendition needs a key frame.
+    pub lost_frames: AtomicU64,
+}
+
+impl Link {
+    /// A link, and the end that the loop reads.
+    pub fn new(waker: Waker, metrics: Arc<Metrics>) -> (Self, Receiver<Command>) {
+        let (commands, queue) = sync_channel(QUEUE);
+        (Self { commands, waker, shared: Arc::default(), metrics }, queue)
+    }
+
+    /// Hands a command over; false if the loop has ended or its queue is full.
+    pub fn send(&self, command: Command) -> bool {
+        match self.commands.try_send(command) {
+            Ok(()) => {
+                self.waker.wake();
+                true
+            }
+            Err(TrySendError::Full(command)) => {
+                if matches!(command, Command::Frame { .. }) {
+                    self.shared.lost_frames.fetch_add(1, Ordering::Relaxed);
+                }
+                tracing::warn!(code = "loop-overloaded", "the gateway's queue is full");
+                false
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// See [`Flags`].
+    pub fn flags(&self) -> &Flags {
+        &self.shared
+    }
+}
+
+impl Gateway for Link {
+    fn socket_event(&self, socket: u64, event: SocketEvent) -> bool {
+        self.send(Command::Socket { socket, event })
+    }
+
+    async fn status(&self) -> Value {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Status(reply));
+        answer.await.unwrap_or_else(|_| serde_json::json!({ "error": "the gateway is stopping" }))
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
+    }
+
+    fn ready(&self) -> bool {
+        self.shared.ready.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,239 @@
+//! `deskgate serve`: the one place where capture, media, transport, HTTP and desktop meet.
+
+mod addresses;
+mod heart;
+mod link;
+mod metrics;
+mod renditions;
+mod secrets;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::addresses::addresses;
+use self::heart::{Heart, Parts};
+use self::link::{Command, Link};
+use self::metrics::Metrics;
+use self::renditions::Renditions;
+use crate::capture::{self, CaptureConfig};
+use crate::config::{ServeConfig, Source};
+use crate::desktop;
+use crate::display::{BadDisplayName, DisplayName};
+use crate::frame::{Codec, Size};
+use crate::http::auth::Auth;
+use crate::http::{self, Guard};
+use crate::media::catalog::{Catalog, CatalogError, Entry};
+use crate::media::choose::{self, UnknownEncoder};
+use crate::media::host;
+use crate::session::{Session, SessionConfig};
+use crate::transport::mux::Mux;
+use crate::transport::net::{Net, Waker};
+
+pub use self::secrets::token_secret;
+
+/// Size of the test picture.
+const TEST_SIZE: Size = Size { width: 1280, height: 720 };
+/// What sockets get to say goodbye in.
+const GRACE: Duration = Duration::from_secs(2);
+/// Times that a port chosen by the system is tried for TCP and UDP alike.
+const PORT_TRIES: usize = 16;
+
+/// Why a gateway did not start. Once it has, nothing but a signal ends it.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// `--display` is no display name.
+    #[error("--display: {0}")]
+    Display(#[from] BadDisplayName),
+    /// A pipeline file has a mistake.
+    #[error("{0}")]
+    Catalog(#[from] CatalogError),
+    /// `--encoder` names none.
+    #[error("--encoder: {0}")]
+    Encoder(#[from] UnknownEncoder),
+    /// GStreamer does not start.
+    #[error("GStreamer: {0}")]
+    Gstreamer(String),
+    /// No entry of the catalogue can run here.
+    #[error("no encoder can run here; `deskgate encoders` says why (on Debian: apt-get install gstreamer1.0-plugins-ugly gstreamer1.0-plugins-good)")]
+    NoEncoder,
+    /// The port cannot be had.
+    #[error("--listen {address}: {error} (is another gateway running? choose another port)")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// The system's word.
+        error: io::Error,
+    },
+    /// Something else that the system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A file could not be used.
+    #[error("{what} {path}: {error}")]
+    File {
+        /// Which setting.
+        what: &'static str,
+        /// Its value.
+        path: String,
+        /// The system's word.
+        error: io::Error,
+    },
+}
+
+/// Runs a gateway until SIGTERM or SIGINT. `started` is told the bound address.
+///
+/// # Errors
+/// [`ServeError`], before anything is served.
+pub fn run(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(config, started))
+}
+
+async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let candidates = encoders(&config)?;
+    let waker = Waker::new()?;
+    let (listener, mut net, bound) = bind(&config, waker.clone()).await?;
+    let plan = addresses(bound, &config.advertise);
+    if let Some(also) = plan.also
+        && let Err(error) = net.bind_also(also)
+    {
+        tracing::info!(%error, "Firefox may not reach this loopback listener");
+    }
+    let secret = config.token_secret_file.as_deref().map(token_secret).transpose()?;
+    let ticket_key = secrets::ticket_key(secret.as_deref(), config.state_dir.clone(), &config.session)?;
+    let metrics = Arc::new(Metrics::default());
+    let (link, queue) = Link::new(waker, metrics.clone());
+    let parts = parts(&config, ticket_key, net, plan.candidates, candidates, metrics, &link)?;
+    let heart = thread::Builder::new().name("gateway".to_owned()).spawn(move || Heart::new(parts, queue).run())?;
+
+    let auth = Auth {
+        session: config.session,
+        secret,
+        basic: config.basic,
+        forward: config.forward_auth,
+        allowed_origins: config.allowed_origins,
+    };
+    let guard = Guard::new(auth, config.revoked_tokens_file);
+    let serving = tokio::spawn(http::serve(listener, Arc::new(link.clone()), guard));
+    started(bound);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    link.send(Command::Shutdown);
+    // The loop ends once every viewer has been told; sockets then close by themselves.
+    let ended = tokio::task::spawn_blocking(move || heart.join());
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        tracing::warn!(code = "slow-stop", "the gateway's loop did not end in time");
+    }
+    serving.abort();
+    Ok(())
+}
+
+fn parts(
+    config: &ServeConfig,
+    ticket_key: Vec<u8>,
+    net: Net,
+    candidates: Vec<SocketAddr>,
+    encoders: BTreeMap<Codec, Vec<Arc<Entry>>>,
+    metrics: Arc<Metrics>,
+    link: &Link,
+) -> Result<Parts, ServeError> {
+    let crypto = rtc::crypto::default_provider().map_err(|e| io::Error::other(e.to_string()))?;
+    let events = link.clone();
+    let source = match &config.source {
+        Source::X11 { display, xauthority } => {
+            capture::Source::X11 { display: display.parse::<DisplayName>()?, xauthority: xauthority.clone() }
+        }
+        Source::Test => capture::Source::Test { size: TEST_SIZE, still: false },
+    };
+    let capture_config = CaptureConfig { fps: config.settings.fps, ..CaptureConfig::new(source) };
+    let capture = capture::spawn(capture_config, move |event| {
+        events.send(Command::Capture(event));
+    })?;
+    let desktop = match &config.source {
+        Source::X11 { display, xauthority } => {
+            let events = link.clone();
+            let on_event = move |event| {
+                events.send(Command::Desktop(event));
+            };
+            Some(desktop::spawn(display.clone(), xauthority.clone(), on_event).map_err(io::Error::other)?)
+        }
+        Source::Test => None,
+    };
+    let session = SessionConfig {
+        name: config.session.clone(),
+        settings: config.settings,
+        max_viewers: config.max_viewers,
+        resizable: config.resize,
+    };
+    Ok(Parts {
+        name: config.session.clone(),
+        session: Session::new(session, ticket_key.clone()),
+        ticket_key,
+        mux: Mux::new(crypto),
+        net,
+        candidates,
+        renditions: Renditions::new(encoders, config.settings, link.clone(), capture.clone(), metrics.clone()),
+        capture,
+        desktop,
+        metrics,
+        link: link.clone(),
+    })
+}
+
+/// TCP and UDP on one port. Port 0 lets the system choose one that both can have.
+async fn bind(config: &ServeConfig, waker: Waker) -> Result<(TcpListener, Net, SocketAddr), ServeError> {
+    let address = config.listen;
+    let listen = |error| ServeError::Listen { address, error };
+    let tries = if address.port() == 0 { PORT_TRIES } else { 1 };
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..tries {
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let bound = listener.local_addr().map_err(listen)?;
+        let advertised = addresses(bound, &config.advertise).candidates;
+        let advertised = if config.advertise.is_empty() { Vec::new() } else { advertised };
+        match Net::bind(bound, advertised, waker.clone()) {
+            Ok(net) => return Ok((listener, net, bound)),
+            Err(error) => last = error,
+        }
+    }
+    Err(listen(last))
+}
+
+/// The catalogue: built in, and what `--pipelines` adds.
+///
+/// # Errors
+/// A file that cannot be read, or has a mistake.
+pub fn catalog(config: Option<&std::path::Path>) -> Result<Catalog, ServeError> {
+    let shipped = Catalog::shipped()?;
+    let Some(dir) = config else { return Ok(shipped) };
+    let files = host::read_pipelines(dir)
+        .map_err(|error| ServeError::File { what: "--pipelines", path: dir.display().to_string(), error })?;
+    Ok(shipped.with(files.iter().map(|(path, text)| (path.as_str(), text.as_str())))?)
+}
+
+fn encoders(config: &ServeConfig) -> Result<BTreeMap<Codec, Vec<Arc<Entry>>>, ServeError> {
+    gstreamer::init().map_err(|e| ServeError::Gstreamer(e.to_string()))?;
+    let catalog = catalog(config.pipelines.as_deref())?;
+    if let Some(name) = &config.encoder {
+        choose::check_name(&catalog, name)?;
+    }
+    let host = host::detect(&catalog);
+    let candidates: BTreeMap<Codec, Vec<Arc<Entry>>> = [Codec::H264, Codec::Vp8]
+        .into_iter()
+        .map(|codec| (codec, choose::choose(&catalog, codec, &host, config.encoder.as_deref()).candidates))
+        .filter(|(_, entries)| !entries.is_empty())
+        .collect();
+    if candidates.is_empty() { Err(ServeError::NoEncoder) } else { Ok(candidates) }
+}

@@ -1,0 +1,241 @@
+//! The encoders that exist at the moment, and what feeds them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::link::{Command, Link};
+use super::metrics::Metrics;
+use crate::capture::CaptureHandle;
+use crate::frame::{Codec, Size};
+use crate::media::catalog::Entry;
+use crate::media::rendition::{OnRendition, Rendition, RenditionConfig, RenditionEvent};
+use crate::transport::packetize::{PacketizedFrame, Packetizer};
+use crate::wire::signal::Settings;
+
+/// Until the display is there an encoder is made for this size; the first frame changes it.
+const GUESS: Size = Size { width: 1280, height: 720 };
+
+struct Running {
+    id: u64,
+    rendition: Option<Rendition>,
+    fed: bool,
+    fallback: Option<String>,
+    encoder: Option<String>,
+    /// Who got its last frame.
+    reached: BTreeSet<u32>,
+}
+
+/// See the module.
+pub struct Renditions {
+    candidates: BTreeMap<Codec, Vec<Arc<Entry>>>,
+    running: BTreeMap<Codec, Running>,
+    next_id: u64,
+    link: Link,
+    capture: CaptureHandle,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+    size: Size,
+    wanted: BTreeSet<Codec>,
+    fed: BTreeSet<Codec>,
+    /// A codec that is encoded for nobody, until its first frame proves that it can be.
+    trial: Option<Codec>,
+}
+
+impl Renditions {
+    /// No renditions; `candidates` are the entries to try for each codec.
+    pub fn new(
+        candidates: BTreeMap<Codec, Vec<Arc<Entry>>>,
+        settings: Settings,
+        link: Link,
+        capture: CaptureHandle,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            trial: candidates.keys().next().copied(),
+            candidates,
+            running: BTreeMap::new(),
+            next_id: 1,
+            link,
+            capture,
+            metrics,
+            settings,
+            size: GUESS,
+            wanted: BTreeSet::new(),
+            fed: BTreeSet::new(),
+        }
+    }
+
+    /// Codecs that can be offered, the preferred first.
+    pub fn usable(&self) -> Vec<Codec> {
+        self.candidates.keys().copied().collect()
+    }
+
+    /// What the session wants.
+    pub fn set(&mut self, running: BTreeSet<Codec>, fed: BTreeSet<Codec>) {
+        (self.wanted, self.fed) = (running, fed);
+        self.apply();
+    }
+
+    /// The display has this size; the first time, an encoder is tried out.
+    pub fn set_size(&mut self, size: Size) {
+        self.size = size;
+        self.apply();
+    }
+
+    /// Settings of every rendition.
+    pub fn set_bitrate(&mut self, kbps: u32) {
+        self.settings.bitrate_kbps = kbps;
+        self.each(|r| r.set_bitrate(kbps));
+    }
+
+    /// Settings of every rendition.
+    pub fn set_fps(&mut self, fps: u32) {
+        self.settings.fps = fps;
+        self.each(|r| r.set_fps(fps));
+    }
+
+    /// The next frame of a codec is a key frame, and there is one soon.
+    pub fn keyframe(&mut self, codec: Codec) {
+        if let Some(rendition) = self.running.get(&codec).and_then(|r| r.rendition.as_ref()) {
+            self.metrics.keyframes.inc();
+            rendition.force_idr();
+            self.capture.refresh();
+        }
+    }
+
+    /// The codec of a live rendition; `None` for one that has been ended.
+    pub fn codec_of(&self, id: u64) -> Option<Codec> {
+        self.running.iter().find(|(_, r)| r.id == id).map(|(codec, _)| *codec)
+    }
+
+    /// A frame came out: the trial, if this was one, has succeeded. True if it was.
+    pub fn proved(&mut self, codec: Codec) -> bool {
+        let proved = self.trial.take_if(|t| *t == codec).is_some();
+        if proved {
+            self.apply();
+        }
+        proved
+    }
+
+    /// Replaces who got the last frame of a codec; gives those who did before.
+    pub fn swap_reached(&mut self, codec: Codec, now: BTreeSet<u32>) -> BTreeSet<u32> {
+        self.running.get_mut(&codec).map(|r| std::mem::replace(&mut r.reached, now)).unwrap_or_default()
+    }
+
+    /// An encoder runs: its name, and why an earlier one was left.
+    pub fn started(&mut self, codec: Codec, encoder: String) -> Option<String> {
+        let running = self.running.get_mut(&codec)?;
+        running.encoder = Some(encoder);
+        running.fallback.clone()
+    }
+
+    /// An encoder was left.
+    pub fn left(&mut self, codec: Codec, why: String) {
+        if let Some(running) = self.running.get_mut(&codec) {
+            running.fallback = Some(why);
+        }
+    }
+
+    /// No encoder is left: viewers that connect from now on get another codec, if there is one.
+    pub fn exhausted(&mut self, codec: Codec) {
+        if self.candidates.len() > 1 {
+            self.candidates.remove(&codec);
+        }
+        if self.trial == Some(codec) {
+            self.trial = self.candidates.keys().next().copied().filter(|c| *c != codec);
+        }
+        self.apply();
+    }
+
+    /// For `/api/status`.
+    pub fn report(&self) -> Vec<serde_json::Value> {
+        let row = |(codec, r): (&Codec, &Running)| {
+            serde_json::json!({
+                "codec": codec.name(), "encoder": r.encoder, "fallback": r.fallback, "fed": r.fed,
+                "viewers": r.reached.len(),
+            })
+        };
+        self.running.iter().map(row).collect()
+    }
+
+    fn each(&self, f: impl Fn(&Rendition)) {
+        self.running.values().filter_map(|r| r.rendition.as_ref()).for_each(f);
+    }
+
+    /// Makes what runs what is wanted.
+    fn apply(&mut self) {
+        let wanted: BTreeSet<Codec> = self.wanted.iter().copied().chain(self.trial).collect();
+        let fed: BTreeSet<Codec> = self.fed.iter().copied().chain(self.trial).collect();
+        let ended: Vec<Codec> = self.running.keys().filter(|c| !wanted.contains(c)).copied().collect();
+        for codec in ended {
+            self.end(codec);
+        }
+        for codec in wanted {
+            if !self.running.contains_key(&codec) {
+                self.begin(codec);
+            }
+        }
+        for (codec, running) in &mut self.running {
+            let feed = fed.contains(codec);
+            if std::mem::replace(&mut running.fed, feed) == feed {
+                continue;
+            }
+            match running.rendition.as_ref().filter(|_| feed) {
+                Some(rendition) => self.capture.add_sink(running.id, rendition.sink()),
+                None => self.capture.remove_sink(running.id),
+            }
+        }
+        self.capture.set_active(!fed.is_empty());
+    }
+
+    fn begin(&mut self, codec: Codec) {
+        let Some(candidates) = self.candidates.get(&codec) else { return };
+        let id = self.next_id;
+        self.next_id += 1;
+        let config = RenditionConfig::new(self.size.padded_even(), self.settings.fps, self.settings.bitrate_kbps);
+        let rendition = Rendition::start(codec, candidates.clone(), config, self.on_event(id, codec));
+        let running = Running {
+            id,
+            rendition: Some(rendition),
+            fed: false,
+            fallback: None,
+            encoder: None,
+            reached: BTreeSet::new(),
+        };
+        self.running.insert(codec, running);
+    }
+
+    fn end(&mut self, codec: Codec) {
+        let Some(mut running) = self.running.remove(&codec) else { return };
+        self.capture.remove_sink(running.id);
+        if let Some(rendition) = running.rendition.take() {
+            // An encoder that hangs takes seconds to be given up, and the loop has viewers to serve.
+            thread::spawn(move || drop(rendition));
+        }
+    }
+
+    /// Runs on the encoder's thread: packetised there, once for all viewers.
+    fn on_event(&self, id: u64, codec: Codec) -> OnRendition {
+        let packetizer = Mutex::new(Packetizer::new(codec));
+        let (link, capture, metrics) = (self.link.clone(), self.capture.clone(), self.metrics.clone());
+        Box::new(move |event| match event {
+            RenditionEvent::AccessUnit(unit) => {
+                capture.encoded(id, unit.data.len());
+                metrics.frame(unit.data.len(), unit.encoded_at.saturating_duration_since(unit.captured_at));
+                let payloads =
+                    packetizer.lock().unwrap_or_else(PoisonError::into_inner).packetize(&unit.data);
+                let frame = PacketizedFrame {
+                    payloads,
+                    keyframe: unit.keyframe,
+                    captured_at: unit.captured_at,
+                    damaged_at: unit.damaged_at,
+                };
+                link.send(Command::Frame { rendition: id, codec, frame });
+            }
+            event => {
+                link.send(Command::Rendition { rendition: id, event });
+            }
+        })
+    }
+}

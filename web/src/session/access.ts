@@ -1,0 +1,56 @@
+// Asking the gateway whether this browser may in.
+
+import type { Access } from "./machine";
+
+/** Takes the token out of the address bar, so that it is neither bookmarked nor shared by accident. */
+export function takeToken(): string | null {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token === null || token === "") return null;
+  history.replaceState(history.state, "", location.pathname + location.search);
+  return token;
+}
+
+/** Swaps the token for the session's cookie. */
+export function login(token: string): Promise<Access> {
+  return ask("api/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
+}
+
+/** Whether the cookie (or whatever else the gateway goes by) is still good. */
+export function checkAccess(): Promise<Access> {
+  return ask("api/status", { method: "GET" });
+}
+
+async function ask(path: string, init: RequestInit): Promise<Access> {
+  try {
+    const response = await fetch(path, { ...init, credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(8_000) });
+    if (response.status === 401 || response.status === 403) return "denied";
+    return response.ok ? "ok" : "unreachable";
+  } catch {
+    return "unreachable";
+  }
+}
+
+const TICKET = "deskgate.ticket";
+
+/**
+ * The ticket of this tab before it was reloaded. It is stored only while the page is away, so that
+ * a duplicated tab does not take over the original's place.
+ */
+export function takeTicket(): string | null {
+  try {
+    const ticket = sessionStorage.getItem(TICKET);
+    sessionStorage.removeItem(TICKET);
+    return ticket;
+  } catch {
+    return null;
+  }
+}
+
+/** See {@link takeTicket}. */
+export function keepTicket(ticket: string | null): void {
+  try {
+    if (ticket !== null) sessionStorage.setItem(TICKET, ticket);
+  } catch {
+    // Storage may be forbidden: a reload then makes a new viewer.
+  }
+}

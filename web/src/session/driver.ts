@@ -1,0 +1,231 @@
+// Carries out what the session's state machine decides: fetch, WebSocket, peer connection, timers.
+
+import type { Lane } from "../input/outbox";
+import { Peer } from "../media/peer";
+import { figures, type Figures, type Snapshot } from "../media/stats";
+import { parseServerMessage, SUBPROTOCOL, VERSION, type ClientMessage, type ServerMessage, type Viewport } from "../wire/signal";
+import { checkAccess, login } from "./access";
+import { Session, type Effect, type SessionEvent } from "./machine";
+import { Timer } from "./timer";
+
+/** How often the counters are read, milliseconds. */
+const STATS_EVERY = 2_000;
+const STATS_TICK = 500;
+/** Without a frame for this long, packets are looked for. */
+const FRAME_GAP = 1_200;
+
+/** What the driver needs of the page, and tells it. */
+export interface DriverHooks {
+  viewport(): Viewport;
+  /** Something that is shown may have changed. */
+  changed(): void;
+  /** The peer connection is about to be closed; its last picture is still there. */
+  peerEnds(): void;
+  /** Every message of the gateway, after the session has seen it. */
+  message(message: ServerMessage): void;
+  video(track: MediaStreamTrack, generation: number, flowing: boolean): void;
+  audio(track: MediaStreamTrack): void;
+  stats(figures: Figures): void;
+  lastFrameAt(): number;
+}
+
+/** Runs one session. */
+export class Driver {
+  readonly session: Session;
+  /** Read the counters as often as they are shown. */
+  watched = false;
+  private ws: WebSocket | null = null;
+  private peer: Peer | null = null;
+  private pendingOffers = 0;
+  private token: string | null = null;
+  private readonly timer: Timer;
+  private last: { generation: number; snapshot: Snapshot } | null = null;
+  private lastPoll = 0;
+
+  constructor(
+    ticket: string | null,
+    private readonly hooks: DriverHooks,
+  ) {
+    this.session = new Session({ ticket, visible: document.visibilityState === "visible", random: () => Math.random() });
+    this.timer = new Timer(
+      () => this.session.deadline(),
+      (now) => this.run(this.session.poll(now)),
+    );
+    window.setInterval(() => void this.pollStats(), STATS_TICK);
+  }
+
+  /** Begins, with the token of the address bar if there is one. */
+  start(token: string | null): void {
+    this.token = token;
+    this.feed({ kind: "start", token: token !== null });
+  }
+
+  /** Gives one event to the session and does what it asks for. */
+  feed(event: SessionEvent): void {
+    this.run(this.session.handle(event, performance.now()));
+    this.timer.arm();
+  }
+
+  /** Says something to the gateway by whichever way is open; false if none is. */
+  say(message: ClientMessage): boolean {
+    if (this.session.signalling && this.ws?.readyState === WebSocket.OPEN) {
+      this.ws.send(JSON.stringify(message));
+      return true;
+    }
+    return this.peer?.say(message) ?? false;
+  }
+
+  /** The ways for input frames. */
+  readonly lanes: { control: Lane; motion: Lane; socket: Lane } = {
+    control: { send: (bytes) => this.peer?.control.send(bytes) ?? false },
+    motion: { send: (bytes) => this.peer?.motion.send(bytes) ?? false },
+    socket: {
+      send: (bytes) => {
+        if (!this.session.signalling || this.ws?.readyState !== WebSocket.OPEN) return false;
+        this.ws.send(bytes);
+        return true;
+      },
+    },
+  };
+
+  /** Leaves on purpose. */
+  leave(): void {
+    this.say({ type: "bye" });
+    this.feed({ kind: "leave" });
+  }
+
+  /** The page goes away: the gateway learns it at once, and may see it again with its ticket. */
+  unload(): void {
+    this.peer?.close();
+  }
+
+  private run(effects: readonly Effect[]): void {
+    for (const effect of effects) this.perform(effect);
+    this.hooks.changed();
+  }
+
+  private perform(effect: Effect): void {
+    switch (effect.kind) {
+      case "login":
+        void login(this.token ?? "").then((access) => {
+          this.token = null;
+          this.feed({ kind: "login", access });
+        });
+        return;
+      case "checkAccess":
+        void checkAccess().then((access) => this.feed({ kind: "access", access }));
+        return;
+      case "openSocket":
+        this.openSocket();
+        return;
+      case "closeSocket":
+        this.closeSocket();
+        return;
+      case "hello":
+        this.hello(effect.resume);
+        return;
+      case "newPeer":
+        this.newPeer(effect.generation);
+        return;
+      case "closePeer":
+        this.closePeer();
+        return;
+    }
+  }
+
+  private openSocket(): void {
+    this.closeSocket();
+    const url = new URL("ws", location.href);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    url.hash = "";
+    const ws = new WebSocket(url, SUBPROTOCOL);
+    this.ws = ws;
+    this.pendingOffers = 0;
+    ws.binaryType = "arraybuffer";
+    ws.onopen = () => this.feed({ kind: "socketOpen" });
+    ws.onclose = () => this.feed({ kind: "socketClosed" });
+    ws.onmessage = ({ data }: MessageEvent<unknown>) => {
+      if (typeof data === "string") this.receive(data);
+    };
+  }
+
+  private closeSocket(): void {
+    if (!this.ws) return;
+    this.ws.onopen = this.ws.onclose = this.ws.onmessage = null;
+    this.ws.close();
+    this.ws = null;
+  }
+
+  private hello(resume: string | null): void {
+    const hello: ClientMessage = {
+      type: "hello",
+      version: VERSION,
+      features: [],
+      visible: document.visibilityState === "visible",
+      ...this.hooks.viewport(),
+    };
+    if (resume !== null) hello.resume = resume;
+    this.ws?.send(JSON.stringify(hello));
+  }
+
+  private receive(json: string): void {
+    const parsed = parseServerMessage(json);
+    if (!parsed.ok) return;
+    const { message } = parsed;
+    if (message.type === "answer") {
+      // Answers carry no number: only the last one belongs to the present offer.
+      this.pendingOffers -= 1;
+      if (this.pendingOffers > 0) return;
+      this.accept(message.sdp);
+    }
+    if (message.type === "error" && (message.code === "badOffer" || message.code === "noCodec")) this.pendingOffers -= 1;
+    this.feed({ kind: "message", message });
+    this.hooks.message(message);
+  }
+
+  private accept(sdp: string): void {
+    const generation = this.session.currentGeneration;
+    this.peer?.accept(sdp).catch(() => this.feed({ kind: "peer", generation, state: "failed" }));
+  }
+
+  private closePeer(): void {
+    if (!this.peer) return;
+    this.hooks.peerEnds();
+    this.peer.close();
+    this.peer = null;
+  }
+
+  private newPeer(generation: number): void {
+    this.closePeer();
+    const peer = new Peer({
+      signal: (message) => {
+        if (this.ws?.readyState !== WebSocket.OPEN) return;
+        if (message.type === "offer") this.pendingOffers += 1;
+        this.ws.send(JSON.stringify(message));
+      },
+      state: (state) => this.feed({ kind: "peer", generation, state }),
+      video: (track, flowing) => this.hooks.video(track, generation, flowing),
+      audio: (track) => this.hooks.audio(track),
+      text: (json) => this.receive(json),
+    });
+    this.peer = peer;
+    peer.offer().catch(() => this.feed({ kind: "peer", generation, state: "failed" }));
+  }
+
+  private async pollStats(): Promise<void> {
+    const now = performance.now();
+    if (document.visibilityState !== "visible" || this.session.peerState !== "connected" || !this.peer) return;
+    const silent = now - this.hooks.lastFrameAt() > FRAME_GAP;
+    if (!silent && now - this.lastPoll < (this.watched ? STATS_EVERY / 2 : STATS_EVERY)) return;
+    this.lastPoll = now;
+    const generation = this.session.currentGeneration;
+    const snapshot = await this.peer.stats().catch(() => null);
+    if (snapshot === null || generation !== this.session.currentGeneration) return;
+    const before = this.last?.generation === generation ? this.last.snapshot : null;
+    this.last = { generation, snapshot };
+    if (snapshot.packets > (before?.packets ?? 0)) {
+      this.feed({ kind: "media", generation, frame: false, ago: snapshot.packetAge });
+    }
+    if (before) this.hooks.stats(figures(before, snapshot));
+  }
+}

@@ -1,0 +1,56 @@
+// Puts the parts of the UI together.
+
+import { Menu } from "./menu";
+import type { Actions, Model } from "./model";
+import { Panel } from "./panel";
+import { StatsOverlay, StatusBar } from "./stats";
+import { Toasts } from "./toasts";
+import { Toolbar } from "./toolbar";
+
+/** Everything around the picture. */
+export class Ui {
+  readonly toasts = new Toasts();
+  private readonly panel: Panel;
+  private readonly toolbar: Toolbar;
+  private readonly menu: Menu;
+  private readonly stats = new StatsOverlay();
+  private readonly bar = new StatusBar();
+  private model: Model | null = null;
+
+  constructor(root: HTMLElement, actions: Actions) {
+    this.panel = new Panel(actions);
+    this.menu = new Menu(actions);
+    this.toolbar = new Toolbar(actions, () => this.toggleMenu(), () => actions.prefs({ stats: this.model?.prefs.stats !== true }));
+    root.append(this.panel.element, this.stats.element, this.bar.element, this.toolbar.element, this.menu.element, this.toasts.element);
+    const refresh = (): void => {
+      if (this.model) this.bar.update(this.model, this.wanted());
+    };
+    new MutationObserver(refresh).observe(this.toolbar.element, { attributeFilter: ["data-open"] });
+  }
+
+  /** Opens or closes the menu. */
+  toggleMenu(): void {
+    if (this.menu.isOpen) this.menu.close();
+    else this.menu.open(this.toolbar.menuButton);
+    if (this.model) this.update(this.model);
+  }
+
+  /** Shows the toolbar for a while. */
+  greet(): void {
+    this.toolbar.open();
+  }
+
+  /** Shows the state. */
+  update(model: Model): void {
+    this.model = model;
+    this.panel.update(model);
+    this.toolbar.update(model);
+    this.menu.update(model);
+    this.stats.update(model);
+    this.bar.update(model, this.wanted());
+  }
+
+  private wanted(): boolean {
+    return this.menu.isOpen || this.toolbar.element.hasAttribute("data-open");
+  }
+}

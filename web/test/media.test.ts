@@ -1,0 +1,117 @@
+import { describe, expect, it } from "vitest";
+import { orderCodecs } from "../src/media/codecs";
+import { circular, displayInterval, feedback, Phase, quantile, type FrameTimes } from "../src/media/phase";
+import { figures, snapshot } from "../src/media/stats";
+import { parsePrefs } from "../src/prefs";
+
+describe("phase", () => {
+  const frames = (n: number, interval: number, slack: number, jitter: (i: number) => number = () => 0): FrameTimes[] =>
+    Array.from({ length: n }, (_, i) => {
+      const tick = 1_000 + i * interval;
+      const received = tick - slack - jitter(i);
+      return { tick, received, presented: received + 1.2 };
+    });
+
+  it.each([
+    [16.667, 2],
+    [16.667, 15.9],
+    [6.944, 3],
+    [33.333, 20],
+  ])("measures the slack at an interval of %d ms", (interval, slack) => {
+    const report = feedback(frames(20, interval, slack), interval, 3);
+    expect(report.slackMs).toBeCloseTo(slack, 3);
+    expect(report.jitterMs).toBeCloseTo(0, 6);
+    expect(report).toMatchObject({ frames: 20, rttMs: 3, intervalMs: interval });
+    expect(report.decodeMs).toBeCloseTo(1.2);
+  });
+
+  it("is not fooled by values on both sides of the wrap", () => {
+    const report = feedback(frames(20, 16.667, 0, (i) => (i % 2 === 0 ? 0.4 : -0.4)), 16.667, 0);
+    expect(Math.min(report.slackMs, 16.667 - report.slackMs)).toBeLessThan(0.5);
+    expect(report.jitterMs).toBeCloseTo(0.8, 3);
+  });
+
+  it("counts frames that waited more than one tick by their phase", () => {
+    expect(feedback(frames(20, 10, 23), 10, 0).slackMs).toBeCloseTo(3, 3);
+  });
+
+  it("measures spread", () => {
+    expect(circular(Array.from({ length: 101 }, (_, i) => 5 + i / 100), 16).spread).toBeCloseTo(0.8);
+    expect(quantile([], 0.5)).toBe(0);
+  });
+
+  it("reports at most about four times a second, and at least once a second while frames flow", () => {
+    const phase = new Phase();
+    const at = frames(240, 16.667, 2).map((frame) => ({ frame, report: phase.frame(frame, 16.667, 0) }));
+    const reports = at.filter(({ report }) => report !== null);
+    expect(reports.length).toBeGreaterThanOrEqual(4);
+    expect(reports.length).toBeLessThanOrEqual(16);
+  });
+
+  it("reports nothing of a still screen, or before the display is measured", () => {
+    const phase = new Phase();
+    expect(frames(60, 1_000, 2).some((frame) => phase.frame(frame, 16.667, 0) !== null)).toBe(false);
+    expect(frames(600, 16.667, 2).some((frame) => phase.frame(frame, null, 0) !== null)).toBe(false);
+  });
+
+  it("finds the display's interval among hiccups, or says that it cannot", () => {
+    const ticks = [0];
+    for (let i = 0; i < 24; i += 1) ticks.push((ticks.at(-1) ?? 0) + (i === 7 ? 13.9 : 6.95));
+    expect(displayInterval(ticks)).toBeCloseTo(6.95);
+    expect(displayInterval([0, 16, 32])).toBeNull();
+    expect(displayInterval(Array.from({ length: 24 }, (_, i) => i * i))).toBeNull();
+  });
+});
+
+describe("statistics", () => {
+  const reports = (n: number): Record<string, unknown>[] => [
+    {
+      id: "V",
+      type: "inbound-rtp",
+      kind: "video",
+      timestamp: 5_000,
+      lastPacketReceivedTimestamp: 4_400,
+      framesDecoded: 60 * n,
+      bytesReceived: 125_000 * n,
+      packetsReceived: 99 * n,
+      packetsLost: n,
+      jitterBufferDelay: 0.06 * n,
+      jitterBufferEmittedCount: 60 * n,
+      totalDecodeTime: 0.03 * n,
+      totalProcessingDelay: 0.12 * n,
+      codecId: "C",
+    },
+    { id: "C", type: "codec", mimeType: "video/H264" },
+    { id: "T", type: "transport", selectedCandidatePairId: "P" },
+    { id: "P", type: "candidate-pair", currentRoundTripTime: 0.012, localCandidateId: "L", remoteCandidateId: "R" },
+    { id: "L", type: "local-candidate", candidateType: "host", protocol: "udp" },
+    { id: "R", type: "remote-candidate", address: "fd00::2", port: 8080 },
+  ];
+
+  it("takes differences between two moments", () => {
+    const shown = figures(snapshot(reports(1), 1_000), snapshot(reports(2), 2_000));
+    expect(shown).toMatchObject({ fps: 60, kbps: 1_000, rttMs: 12, codec: "H264", path: "udp [fd00::2]:8080", lossPercent: 1 });
+    expect(shown.jitterBufferMs).toBeCloseTo(1);
+    expect(shown.decodeMs).toBeCloseTo(0.5);
+    expect(shown.processingMs).toBeCloseTo(2);
+    expect(snapshot(reports(1), 0).packetAge).toBe(600);
+  });
+
+  it("shows no figure where nothing was counted", () => {
+    const empty = figures(snapshot([], 0), snapshot([], 1_000));
+    expect(empty).toMatchObject({ fps: 0, jitterBufferMs: null, rttMs: null, path: "" });
+  });
+});
+
+it("offers constrained baseline first, then VP8, then the browser's order", () => {
+  const h264 = (profile: string, mode: number) => ({ mimeType: "video/H264", sdpFmtpLine: `profile-level-id=${profile};packetization-mode=${mode}` });
+  const codecs = [{ mimeType: "video/VP9" }, h264("640032", 1), { mimeType: "video/VP8" }, h264("42e01f", 0), h264("42e01f", 1), { mimeType: "video/rtx" }];
+  expect(orderCodecs(codecs)).toEqual([codecs[4], codecs[2], codecs[0], codecs[1], codecs[3], codecs[5]]);
+});
+
+it("reads preferences of any age", () => {
+  expect(parsePrefs(null)).toEqual({ fit: "resize", touch: "direct", stats: false, cmdIsControl: true });
+  expect(parsePrefs('{"fit":"scale","touch":"trackpad","old":1}')).toMatchObject({ fit: "scale", touch: "trackpad" });
+  expect(parsePrefs("{")).toMatchObject({ fit: "resize" });
+  expect(parsePrefs("null")).toMatchObject({ fit: "resize" });
+});

@@ -1,0 +1,351 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { backoff } from "../src/session/backoff";
+import { describe as viewOf } from "../src/session/describe";
+import { LIMITS, Session, type Effect, type SessionEvent } from "../src/session/machine";
+import type { ServerHello, ServerMessage, Status } from "../src/wire/signal";
+
+const hello = (change: Partial<ServerHello> = {}): ServerMessage => ({
+  type: "hello",
+  version: 1,
+  features: [],
+  viewer: 7,
+  rights: ["view", "control"],
+  settings: { bitrateKbps: 8_000, fps: 60 },
+  screens: [{ x: 0, y: 0, width: 1280, height: 720 }],
+  ticket: "t1",
+  resumed: false,
+  heartbeatMs: 200,
+  ...change,
+});
+
+const status = (change: Partial<Status> = {}): ServerMessage => ({
+  type: "status",
+  display: "live",
+  message: "",
+  codec: "H264",
+  encoder: "x264",
+  fallback: null,
+  path: "udp",
+  canResize: true,
+  viewers: [],
+  controller: 7,
+  settings: { bitrateKbps: 8_000, fps: 60 },
+  ...change,
+});
+
+/** A session on a clock of its own. */
+class Rig {
+  now = 0;
+  readonly done: string[] = [];
+  readonly session: Session;
+
+  constructor(visible = true, ticket: string | null = null) {
+    this.session = new Session({ ticket, visible, random: () => 0 });
+  }
+
+  feed(event: SessionEvent): this {
+    this.note(this.session.handle(event, this.now));
+    return this;
+  }
+
+  say(message: ServerMessage): this {
+    return this.feed({ kind: "message", message });
+  }
+
+  /** Lets time pass, doing what falls due. */
+  pass(ms: number): this {
+    const end = this.now + ms;
+    for (let guard = 0; guard < 10_000; guard += 1) {
+      const due = this.session.deadline();
+      if (due === null || due > end) break;
+      this.now = Math.max(this.now, due);
+      this.note(this.session.poll(this.now));
+    }
+    this.now = end;
+    return this;
+  }
+
+  peer(state: "connected" | "disconnected" | "failed"): this {
+    return this.feed({ kind: "peer", generation: this.session.currentGeneration, state });
+  }
+
+  frame(): this {
+    return this.feed({ kind: "media", generation: this.session.currentGeneration, frame: true, ago: 0 });
+  }
+
+  /** Frames every second, as on a still screen. */
+  still(ms: number): this {
+    for (let t = 0; t < ms; t += 1_000) this.frame().pass(1_000);
+    return this;
+  }
+
+  greet(change: Partial<ServerHello> = {}): this {
+    return this.feed({ kind: "socketOpen" }).say(hello(change)).say(status());
+  }
+
+  live(): this {
+    return this.feed({ kind: "start", token: false }).greet().say({ type: "answer", sdp: "" }).peer("connected").frame();
+  }
+
+  take(): string[] {
+    return this.done.splice(0);
+  }
+
+  get kind(): string {
+    return viewOf(this.session).kind;
+  }
+
+  private note(effects: readonly Effect[]): void {
+    for (const effect of effects) this.done.push(effect.kind === "hello" ? `hello ${effect.resume ?? "-"}` : effect.kind);
+  }
+}
+
+let rig: Rig;
+beforeEach(() => {
+  rig = new Rig();
+});
+
+describe("first connection", () => {
+  it("goes from nothing to live", () => {
+    rig.feed({ kind: "start", token: false });
+    expect(rig.kind).toBe("connecting");
+    rig.greet();
+    expect(rig.take()).toEqual(["openSocket", "hello -", "newPeer"]);
+    rig.say({ type: "answer", sdp: "" }).peer("connected");
+    expect(rig.kind).toBe("connecting");
+    rig.frame();
+    expect(rig.kind).toBe("live");
+    expect(rig.session.controlling).toBe(true);
+  });
+
+  it("signs in first when there is a token", () => {
+    rig.feed({ kind: "start", token: true });
+    expect(rig.take()).toEqual(["login"]);
+    rig.feed({ kind: "login", access: "ok" });
+    expect(rig.take()).toEqual(["openSocket"]);
+  });
+
+  it("says how to get in when it may not", () => {
+    rig.feed({ kind: "start", token: true }).feed({ kind: "login", access: "denied" });
+    expect(rig.kind).toBe("login");
+    expect(rig.session.deadline()).toBeNull();
+    const other = new Rig().feed({ kind: "start", token: false }).feed({ kind: "socketClosed" });
+    expect(other.take()).toEqual(["openSocket", "checkAccess"]);
+    other.feed({ kind: "access", access: "denied" });
+    expect(other.kind).toBe("login");
+    expect(other.session.deadline()).toBeNull();
+    other.take();
+    other.feed({ kind: "retry" });
+    expect(other.take()).toEqual(["openSocket"]);
+  });
+
+  it("keeps knocking, more and more slowly, for ever while somebody looks", () => {
+    rig.feed({ kind: "start", token: false });
+    const times: number[] = [];
+    for (let i = 0; i < 8; i += 1) {
+      rig.feed({ kind: "socketClosed" });
+      const from = rig.now;
+      rig.pass((rig.session.deadline() ?? NaN) - rig.now);
+      times.push(rig.now - from);
+    }
+    expect(times).toEqual([0, 300, 1_200, 2_700, 4_800, 7_000, 7_000, 7_000]);
+    rig.feed({ kind: "socketClosed" }).feed({ kind: "visible", visible: false });
+    expect(rig.session.deadline()).toBeNull();
+    rig.take();
+    rig.feed({ kind: "visible", visible: true });
+    expect(rig.take()).toEqual(["openSocket"]);
+  });
+
+  it("gives up on a socket that does not open or greet", () => {
+    rig.feed({ kind: "start", token: false }).pass(LIMITS.answer);
+    expect(rig.take()).toEqual(["openSocket", "closeSocket", "checkAccess", "openSocket"]);
+    rig.feed({ kind: "socketOpen" }).pass(LIMITS.answer);
+    expect(rig.take().slice(0, 2)).toEqual(["hello -", "closeSocket"]);
+  });
+
+  it("refuses another version in words", () => {
+    rig.feed({ kind: "start", token: false }).feed({ kind: "socketOpen" }).say(hello({ version: 2 }));
+    expect(viewOf(rig.session).detail).toContain("version 2");
+    expect(rig.kind).toBe("ended");
+  });
+});
+
+describe("waiting for the desktop", () => {
+  it("says what is waited for, and does not call silence a fault", () => {
+    rig.feed({ kind: "start", token: false }).feed({ kind: "socketOpen" }).say(hello());
+    rig.say(status({ display: "waiting", message: "no X server on :1" })).say({ type: "answer", sdp: "" }).peer("connected");
+    expect(viewOf(rig.session)).toMatchObject({ kind: "waiting", detail: "no X server on :1" });
+    rig.take();
+    rig.pass(60_000);
+    expect(rig.take()).toEqual([]);
+    rig.say(status()).frame();
+    expect(rig.kind).toBe("live");
+  });
+
+  it("shows it again when the desktop goes away, until a fresh frame", () => {
+    rig.live().say(status({ display: "waiting", message: "the X server went away" }));
+    expect(rig.kind).toBe("waiting");
+    rig.pass(5_000).say(status());
+    expect(rig.kind).toBe("reconnecting");
+    rig.take();
+    rig.pass(3_000).frame();
+    expect(rig.kind).toBe("live");
+    expect(rig.take()).toEqual([]);
+  });
+});
+
+describe("a lost socket", () => {
+  it("does not tear down media that goes on", () => {
+    rig.live().still(4_000);
+    rig.take();
+    rig.feed({ kind: "socketClosed" }).pass(0);
+    expect(rig.take()).toEqual(["openSocket"]);
+    expect(rig.kind).toBe("live");
+    expect(rig.session.signalling).toBe(false);
+    rig.greet({ resumed: true, ticket: "t2" });
+    expect(rig.take()).toEqual(["hello t1"]);
+    expect(rig.session.facts.ticket).toBe("t2");
+    rig.still(10_000);
+    expect(rig.take()).toEqual([]);
+  });
+
+  it("makes a new peer connection when the gateway does not know the old one", () => {
+    rig.live().still(4_000).feed({ kind: "socketClosed" }).pass(0);
+    rig.take();
+    rig.greet({ resumed: false });
+    expect(rig.take()).toEqual(["hello t1", "newPeer"]);
+    expect(rig.kind).toBe("reconnecting");
+  });
+
+  it("does so too when it claims to, but no frame comes", () => {
+    rig.live().still(4_000).feed({ kind: "socketClosed" }).pass(300).greet({ resumed: true });
+    rig.take();
+    rig.pass(LIMITS.silentAfterResume);
+    expect(rig.take()).toEqual(["newPeer"]);
+  });
+
+  it("backs off from a gateway that greets and hangs up", () => {
+    rig.live();
+    const opened: number[] = [];
+    for (let i = 0; i < 5; i += 1) {
+      rig.feed({ kind: "socketClosed" });
+      opened.push((rig.session.deadline() ?? NaN) - rig.now);
+      rig.pass(opened.at(-1) ?? 0).greet({ resumed: true });
+    }
+    expect(opened).toEqual([0, 300, 1_200, 2_700, 4_800].slice(0, opened.length));
+  });
+
+  it("tries at once when the network comes back, but does not revive a session that was taken over", () => {
+    rig.live();
+    for (let i = 0; i < 4; i += 1) rig.feed({ kind: "socketClosed" }).pass(i === 3 ? 0 : 5_000);
+    rig.take();
+    rig.feed({ kind: "online" });
+    expect(rig.take()).toEqual(["openSocket"]);
+    const taken = new Rig().live().say({ type: "bye", reason: "replaced", message: "" });
+    taken.take();
+    taken.feed({ kind: "online" }).feed({ kind: "visible", visible: false }).feed({ kind: "visible", visible: true }).pass(60_000);
+    expect(taken.take()).toEqual([]);
+    expect(taken.kind).toBe("ended");
+  });
+});
+
+describe("lost media", () => {
+  it("waits three seconds for a disconnected path to heal", () => {
+    rig.live().peer("disconnected");
+    rig.take();
+    rig.pass(LIMITS.disconnected - 1).peer("connected").frame().still(3_000);
+    expect(rig.take()).toEqual([]);
+    rig.peer("disconnected").pass(LIMITS.disconnected);
+    expect(rig.take()).toEqual(["newPeer"]);
+  });
+
+  it("replaces a failed one at once, then more slowly", () => {
+    rig.live();
+    rig.take();
+    rig.peer("failed");
+    expect(rig.take()).toEqual(["newPeer"]);
+    rig.say({ type: "answer", sdp: "" }).peer("failed");
+    expect(rig.take()).toEqual([]);
+    rig.pass(300);
+    expect(rig.take()).toEqual(["newPeer"]);
+  });
+
+  it("notices silence although the connection seems fine", () => {
+    rig.live().still(5_000);
+    rig.take();
+    rig.pass(LIMITS.silent);
+    expect(rig.take()).toEqual(["newPeer"]);
+    expect(rig.kind).toBe("reconnecting");
+  });
+
+  it("takes packets for life while frames are missing", () => {
+    rig.live();
+    rig.take();
+    for (let i = 0; i < 10; i += 1) {
+      rig.pass(1_000).feed({ kind: "media", generation: rig.session.currentGeneration, frame: false, ago: 100 });
+    }
+    expect(rig.take()).toEqual([]);
+  });
+
+  it("expects nothing while hidden, and gives it time when shown", () => {
+    rig.live().feed({ kind: "visible", visible: false });
+    rig.take();
+    rig.pass(600_000).feed({ kind: "visible", visible: true }).pass(1_000).frame();
+    expect(rig.take()).toEqual([]);
+  });
+
+  it("blames the socket when an offer is not answered", () => {
+    rig.feed({ kind: "start", token: false }).greet();
+    rig.take();
+    rig.pass(LIMITS.answer);
+    expect(rig.take()).toEqual(["closeSocket", "openSocket"]);
+  });
+
+  it("ignores events of connections that are gone", () => {
+    rig.live();
+    const { currentGeneration: old } = rig.session;
+    rig.peer("failed");
+    rig.feed({ kind: "peer", generation: old, state: "connected" });
+    rig.feed({ kind: "media", generation: old, frame: true, ago: 0 });
+    expect(rig.session.peerState).toBe("connecting");
+    expect(rig.kind).toBe("reconnecting");
+  });
+
+  it("shows why there is no codec, and tries again slowly", () => {
+    rig.feed({ kind: "start", token: false }).greet().say({ type: "error", code: "noCodec", message: "No codec in common." });
+    expect(viewOf(rig.session).detail).toBe("No codec in common.");
+    rig.take();
+    rig.pass(1_200);
+    expect(rig.take()).toEqual(["newPeer"]);
+  });
+});
+
+describe("good-byes", () => {
+  it("comes back by itself after a shutdown", () => {
+    rig.live().say({ type: "bye", reason: "shutdown", message: "The gateway stops." });
+    expect(viewOf(rig.session)).toMatchObject({ kind: "ended", busy: true });
+    expect(viewOf(rig.session).detail).toContain("The gateway stops.");
+    rig.take();
+    rig.pass(LIMITS.afterBye);
+    rig.feed({ kind: "socketClosed" });
+    expect(rig.kind).toBe("ended");
+    rig.pass(LIMITS.afterBye).greet({ resumed: true });
+    expect(rig.take()).toEqual(["openSocket", "checkAccess", "openSocket", "hello t1", "newPeer"]);
+    expect(rig.kind).toBe("reconnecting");
+  });
+
+  it("ends for good when the person leaves, until they press the button", () => {
+    rig.live().feed({ kind: "leave" });
+    expect(rig.kind).toBe("ended");
+    rig.take();
+    rig.pass(100_000);
+    expect(rig.take()).toEqual([]);
+    rig.feed({ kind: "retry" }).feed({ kind: "socketOpen" });
+    expect(rig.take()).toEqual(["openSocket", "hello -"]);
+  });
+});
+
+it("spreads its attempts", () => {
+  expect(backoff(3, 1)).toBe(3_375);
+  expect(backoff(99, 0.5)).toBe(7_875);
+});
