@@ -19,7 +19,7 @@ use thiserror::Error;
 use x11rb::connection::Connection as _;
 use x11rb::protocol::randr::{self, ConnectionExt as _};
 
-use crate::desktop::xauth;
+use crate::display::{self, Connected, DisplayName};
 use crate::frame::Size;
 
 /// How long Xvfb may take to listen.
@@ -41,10 +41,7 @@ pub struct DemoConfig {
 
 impl Default for DemoConfig {
     fn default() -> Self {
-        Self {
-            size: Size { width: 1280, height: 720 },
-            max_size: Size { width: 3840, height: 2160 },
-        }
+        Self { size: Size { width: 1280, height: 720 }, max_size: Size { width: 3840, height: 2160 } }
     }
 }
 
@@ -320,13 +317,30 @@ const PROGRAMS: &[DemoProgram] = &[
         package: "x11-apps",
         args: &["-update", "1", "-geometry", "180x180-40+60", "-bg", "#d8dee9", "-title", "Clock"],
     },
-    DemoProgram { name: "xeyes", package: "x11-apps", args: &["-geometry", "180x120-40+300", "-title", "Eyes"] },
+    DemoProgram {
+        name: "xeyes",
+        package: "x11-apps",
+        args: &["-geometry", "180x120-40+300", "-title", "Eyes"],
+    },
     DemoProgram {
         name: "xterm",
         package: "xterm",
         args: &[
-            "-u8", "-fa", "DejaVu Sans Mono", "-fs", "12", "-bg", "#101820", "-fg", "#d8dee9", "-b", "8",
-            "-geometry", "92x30+60+60", "-title", "Terminal",
+            "-u8",
+            "-fa",
+            "DejaVu Sans Mono",
+            "-fs",
+            "12",
+            "-bg",
+            "#101820",
+            "-fg",
+            "#d8dee9",
+            "-b",
+            "8",
+            "-geometry",
+            "92x30+60+60",
+            "-title",
+            "Terminal",
         ],
     },
 ];
@@ -381,7 +395,8 @@ fn shrink(display: &str, xauthority: &Path, size: Size) -> Result<(), DemoError>
 }
 
 fn resize(display: &str, xauthority: &Path, size: Size) -> Result<(), Box<dyn std::error::Error>> {
-    let (conn, screen) = xauth::connect(display, Some(xauthority))?;
+    let display: DisplayName = display.parse()?;
+    let Connected { connection: conn, screen, .. } = display::connect(&display, Some(xauthority))?;
     let root = conn.setup().roots.get(screen).ok_or("no screen")?.root;
     let resources = conn.randr_get_screen_resources_current(root)?.reply()?;
     let output = *resources.outputs.first().ok_or("no output")?;

@@ -16,7 +16,10 @@ pub struct Size {
 impl Size {
     /// The size that 4:2:0 encoders take: odd edges padded by one pixel.
     pub fn padded_even(self) -> Size {
-        Size { width: self.width.saturating_add(self.width & 1), height: self.height.saturating_add(self.height & 1) }
+        Size {
+            width: self.width.saturating_add(self.width & 1),
+            height: self.height.saturating_add(self.height & 1),
+        }
     }
 }
 

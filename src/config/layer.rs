@@ -128,7 +128,11 @@ impl Layer {
                 .map(|value| {
                     // Selkies 2 takes lists, ranges and locks: the first number is the value.
                     let first = value.split(['|', ',', '-']).next().unwrap_or_default();
-                    let wrong = |_| LayerError::Environment { name, value: value.clone(), why: "a number is expected" };
+                    let wrong = |_| LayerError::Environment {
+                        name,
+                        value: value.clone(),
+                        why: "a number is expected",
+                    };
                     first.trim().parse().map_err(wrong)
                 })
                 .transpose()
@@ -142,7 +146,9 @@ impl Layer {
         Ok(Self {
             listen: match (address, port) {
                 (None, None) => None,
-                (address, port) => Some(SocketAddr::new(address.unwrap_or([127, 0, 0, 1].into()), port.unwrap_or(8080))),
+                (address, port) => {
+                    Some(SocketAddr::new(address.unwrap_or([127, 0, 0, 1].into()), port.unwrap_or(8080)))
+                }
             },
             encoder: text("SELKIES_ENCODER").and_then(|v| v.split(['|', ',']).next().map(str::to_owned)),
             fps: number("SELKIES_FRAMERATE")?,
@@ -195,7 +201,8 @@ mod tests {
     fn mistakes_name_their_place() {
         let error = Layer::from_toml("fps = 60\nbitrat = 1").unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("bitrat"), "{error}");
-        let error = Layer::from_environment(|n| (n == "SELKIES_FRAMERATE").then(|| "fast".into())).unwrap_err();
+        let error =
+            Layer::from_environment(|n| (n == "SELKIES_FRAMERATE").then(|| "fast".into())).unwrap_err();
         assert_eq!(error.to_string(), "SELKIES_FRAMERATE=fast: a number is expected");
     }
 

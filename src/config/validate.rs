@@ -208,7 +208,8 @@ fn ranged(
 
 fn nets(texts: &[String]) -> Result<Vec<TrustedNet>, ConfigError> {
     let net = |t: &String| {
-        TrustedNet::parse(t).ok_or_else(|| value("forward-auth-from", t, "a network such as 10.42.0.0/16 is expected"))
+        TrustedNet::parse(t)
+            .ok_or_else(|| value("forward-auth-from", t, "a network such as 10.42.0.0/16 is expected"))
     };
     texts.iter().map(net).collect()
 }
@@ -219,7 +220,9 @@ fn source(
     xauthority: Option<PathBuf>,
 ) -> Result<Source, ConfigError> {
     match name {
-        None | Some("x11") => Ok(Source::X11 { display: display.unwrap_or_else(|| ":0".to_owned()), xauthority }),
+        None | Some("x11") => {
+            Ok(Source::X11 { display: display.unwrap_or_else(|| ":0".to_owned()), xauthority })
+        }
         Some("test") => Ok(Source::Test),
         Some(other) => Err(value("source", other, "x11 or test is expected")),
     }
@@ -228,9 +231,9 @@ fn source(
 fn advertised(text: &str) -> Result<SocketAddr, ConfigError> {
     let address: Option<SocketAddr> =
         text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 0)));
-    address
-        .filter(|a| !a.ip().is_unspecified() && !a.ip().is_multicast())
-        .ok_or_else(|| value("advertise", text, "an address such as 203.0.113.7 or 203.0.113.7:30080 is expected"))
+    address.filter(|a| !a.ip().is_unspecified() && !a.ip().is_multicast()).ok_or_else(|| {
+        value("advertise", text, "an address such as 203.0.113.7 or 203.0.113.7:30080 is expected")
+    })
 }
 
 fn origin(text: &str) -> Result<String, ConfigError> {
@@ -296,7 +299,8 @@ mod tests {
 
     #[test]
     fn passwords_do_not_show() {
-        let basic = Basic { user: "u".into(), password: "canary".into(), view_password: Some("canary".into()) };
+        let basic =
+            Basic { user: "u".into(), password: "canary".into(), view_password: Some("canary".into()) };
         assert!(!format!("{basic:?}").contains("canary"));
     }
 }

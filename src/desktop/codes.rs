@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn places_have_their_xkb_names() {
-        let named = |code| key_name(code).map(|n| String::from_utf8_lossy(&n).trim_end_matches('\0').to_owned());
+        let named =
+            |code| key_name(code).map(|n| String::from_utf8_lossy(&n).trim_end_matches('\0').to_owned());
         for (code, name) in [
             ("KeyQ", "AD01"),
             ("KeyP", "AD10"),
@@ -110,7 +111,9 @@ mod tests {
 
     #[test]
     fn other_words_have_none() {
-        for code in ["", "Key", "KeyAB", "Keyé", "Digit", "Digit12", "F0", "F25", "Fn", "Numpad", "Numpadé", "Lang1"] {
+        for code in
+            ["", "Key", "KeyAB", "Keyé", "Digit", "Digit12", "F0", "F25", "Fn", "Numpad", "Numpadé", "Lang1"]
+        {
             assert_eq!(key_name(code), None, "{code}");
         }
     }

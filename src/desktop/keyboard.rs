@@ -152,7 +152,8 @@ impl Keyboard {
     }
 
     fn awaits_release(&self, keysym: u32, code: &str) -> bool {
-        let waits = |i: &Item| matches!(i, Item::Key { down: true, keysym: k, code: c } if same(*k, c, keysym, code));
+        let waits =
+            |i: &Item| matches!(i, Item::Key { down: true, keysym: k, code: c } if same(*k, c, keysym, code));
         self.held_index(keysym, code).is_some() || self.lane.iter().any(waits)
     }
 

@@ -317,7 +317,13 @@ impl KeyTable {
         found.or_else(|| stand_in(keysym).and_then(|k| self.find_plain(k, None, group)))
     }
 
-    fn find_with(&self, want: Meaning, physical: Option<u8>, state: ModState, choices: &[u8]) -> Option<Stroke> {
+    fn find_with(
+        &self,
+        want: Meaning,
+        physical: Option<u8>,
+        state: ModState,
+        choices: &[u8],
+    ) -> Option<Stroke> {
         let bears = |c: &u8| {
             let key = self.key(*c);
             key.is_some_and(|k| k.syms.iter().any(|s| same_letter(*s, want)))
@@ -326,7 +332,13 @@ impl KeyTable {
         self.find_among(&candidates, want, state, choices)
     }
 
-    fn find_among(&self, candidates: &[u8], want: Meaning, state: ModState, choices: &[u8]) -> Option<Stroke> {
+    fn find_among(
+        &self,
+        candidates: &[u8],
+        want: Meaning,
+        state: ModState,
+        choices: &[u8],
+    ) -> Option<Stroke> {
         choices.iter().find_map(|mods| {
             let gives = |c: &&u8| Meaning::of(self.evaluate(**c, *mods, state.group)) == Some(want);
             let keycode = *candidates.iter().find(gives)?;

@@ -18,9 +18,7 @@ pub mod queue;
 pub mod spare;
 mod worker;
 mod x11;
-pub mod xauth;
-
-use std::path::PathBuf;
+pub use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -28,6 +26,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use thiserror::Error;
 
+use crate::display::DisplayName;
 use crate::session::action::DesktopAction;
 use queue::ActionQueue;
 
@@ -124,7 +123,7 @@ impl Drop for DesktopHandle {
 /// # Errors
 /// [`DesktopError::Start`]: the system is out of threads or descriptors.
 pub fn spawn(
-    display: String,
+    display: DisplayName,
     xauthority: Option<PathBuf>,
     on_event: impl Fn(DesktopEvent) + Send + Sync + 'static,
 ) -> Result<DesktopHandle, DesktopError> {

@@ -50,7 +50,13 @@ impl Spares {
     ///
     /// `bound` are bindings that are in the map already, made by us or by a gateway before us; they count as
     /// used `now`. What `before` knows of past use is kept: setting a layout does not make clients faster.
-    pub fn new(keycodes: &[u8], levels: u8, bound: impl Fn(u8, u8) -> u32, before: &Spares, now: Instant) -> Self {
+    pub fn new(
+        keycodes: &[u8],
+        levels: u8,
+        bound: impl Fn(u8, u8) -> u32,
+        before: &Spares,
+        now: Instant,
+    ) -> Self {
         let levels = levels.clamp(1, MAX_LEVELS as u8);
         let slot = |level, keycode| {
             let known = before.slots.iter().find(|s| s.keycode == keycode && s.level == level);
@@ -90,7 +96,8 @@ impl Spares {
 
     /// Notes that `keycode` was used on `level` (which may be a repetition of its first level).
     pub fn touch(&mut self, keycode: u8, level: u8, now: Instant) {
-        let used = self.slots.iter_mut().filter(|s| s.keycode == keycode && (s.level == level || s.level == 0));
+        let used =
+            self.slots.iter_mut().filter(|s| s.keycode == keycode && (s.level == level || s.level == 0));
         used.for_each(|s| s.used = Some(now));
     }
 

@@ -11,6 +11,7 @@ use super::keymap::bits;
 use super::pointer::Pointer;
 use super::x11::{Display, Notice, XError};
 use super::{DesktopEvent, Shared};
+use crate::display::DisplayName;
 use crate::session::action::DesktopAction;
 use crate::wire::input::Point;
 
@@ -20,7 +21,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 type OnEvent = Arc<dyn Fn(DesktopEvent) + Send + Sync>;
 
 pub(super) struct Worker {
-    display: String,
+    display: DisplayName,
     xauthority: Option<PathBuf>,
     shared: Arc<Shared>,
     on_event: OnEvent,
@@ -29,7 +30,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(
-        display: String,
+        display: DisplayName,
         xauthority: Option<PathBuf>,
         shared: Arc<Shared>,
         on_event: OnEvent,
@@ -52,7 +53,7 @@ impl Worker {
             };
             let Some(error) = error else { return };
             if reached || !told {
-                tracing::warn!(display = self.display, %error, "no input into the desktop");
+                tracing::warn!(display = %self.display, %error, "no input into the desktop");
                 (self.on_event)(DesktopEvent::Down { reason: error.to_string() });
                 told = true;
             }
@@ -142,6 +143,7 @@ impl Link {
         let display = Display::connect(&worker.display, worker.xauthority.as_deref())?;
         // Whatever is down was pressed by a gateway that was killed: nobody else will release it.
         display.release_everything()?;
+        display.restore_repeats()?;
         let ours = display.former_spares()?;
         let locked = display.pressed()?.state.locked;
         let mut link = Self {
@@ -197,7 +199,7 @@ impl Link {
         match action {
             DesktopAction::Key { down, keysym, code } => {
                 if !self.keyboard.push_key(down, keysym, code) && down {
-                    tracing::debug!(keysym, "too much waits: key press dropped");
+                    tracing::debug!("too much waits: key press dropped");
                 }
                 self.type_on().map(drop)
             }

@@ -11,17 +11,18 @@ use x11rb::protocol::xkb::{self, ConnectionExt as _};
 use x11rb::protocol::xproto::{self, ConnectionExt as _};
 use x11rb::protocol::xtest::ConnectionExt as _;
 use x11rb::protocol::{Event, xtest};
-use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
 
 use super::keyboard::{Op, Pressed};
 use super::keymap::{Key, KeyTable, KeyType, ModState};
-use super::xauth::{self, ConnectError};
+use crate::display::{self, ConnectFailure, Connected, DisplayName, XConnection};
 use crate::wire::input::Point;
 
 /// Keycodes that a gateway uses as spares, on the root window: a gateway that was killed leaves its bindings
 /// behind, and the next one must not take them for part of the layout.
 const SPARES_PROPERTY: &[u8] = b"_DESKGATE_SPARE_KEYCODES";
+/// On the root window while a gateway keeps autorepeat off that was on before.
+const REPEAT_PROPERTY: &[u8] = b"_DESKGATE_AUTOREPEAT";
 /// Own rebindings whose notification may still come.
 const MAX_PENDING: usize = 256;
 
@@ -30,7 +31,7 @@ const MAX_PENDING: usize = 256;
 pub enum XError {
     /// No connection.
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(#[from] ConnectFailure),
     /// An extension is missing.
     #[error("the X server has no {0} extension")]
     Missing(&'static str),
@@ -59,9 +60,10 @@ pub enum Notice {
 
 /// A connection.
 pub struct Display {
-    conn: RustConnection,
+    conn: XConnection,
     root: xproto::Window,
     spares_atom: xproto::Atom,
+    repeat_atom: xproto::Atom,
     pending: VecDeque<(u8, u8)>,
 }
 
@@ -72,8 +74,8 @@ impl Display {
     ///
     /// # Errors
     /// [`XError`]: no server, no access, or a server without XTEST or XKB.
-    pub fn connect(display: &str, xauthority: Option<&Path>) -> Result<Self, XError> {
-        let (conn, screen) = xauth::connect(display, xauthority)?;
+    pub fn connect(display: &DisplayName, xauthority: Option<&Path>) -> Result<Self, XError> {
+        let Connected { connection: conn, screen, .. } = display::connect(display, xauthority)?;
         let root = conn.setup().roots.get(screen).ok_or(XError::Screen(screen))?.root;
         let has = |name| conn.extension_information(name).map(|e| e.is_some());
         if !has(xtest::X11_EXTENSION_NAME)? {
@@ -83,7 +85,8 @@ impl Display {
             return Err(XError::Missing("XKEYBOARD"));
         }
         let spares_atom = conn.intern_atom(false, SPARES_PROPERTY)?.reply()?.atom;
-        let display = Self { conn, root, spares_atom, pending: VecDeque::new() };
+        let repeat_atom = conn.intern_atom(false, REPEAT_PROPERTY)?.reply()?.atom;
+        let display = Self { conn, root, spares_atom, repeat_atom, pending: VecDeque::new() };
         display.subscribe()?;
         Ok(display)
     }
@@ -153,7 +156,8 @@ impl Display {
         let full = xkb::MapPart::KEY_TYPES | xkb::MapPart::KEY_SYMS | xkb::MapPart::MODIFIER_MAP;
         let nothing = xkb::MapPart::from(0u16);
         let vmods = xkb::VMod::from(0u16);
-        let map = self.conn.xkb_get_map(CORE, full, nothing, 0, 0, 0, 0, 0, 0, 0, 0, vmods, 0, 0, 0, 0, 0, 0)?;
+        let map =
+            self.conn.xkb_get_map(CORE, full, nothing, 0, 0, 0, 0, 0, 0, 0, 0, vmods, 0, 0, 0, 0, 0, 0)?;
         let names = self.conn.xkb_get_names(CORE, xkb::NameDetail::KEY_NAMES)?;
         let (map, names) = (map.reply()?, names.reply()?);
         let modmap = map.map.modmap_rtrn.unwrap_or_default();
@@ -189,7 +193,10 @@ impl Display {
         while let Some(op) = rest.first() {
             match op {
                 Op::Key { keycode, down } => {
-                    self.fake(if *down { xproto::KEY_PRESS_EVENT } else { xproto::KEY_RELEASE_EVENT }, *keycode)?;
+                    self.fake(
+                        if *down { xproto::KEY_PRESS_EVENT } else { xproto::KEY_RELEASE_EVENT },
+                        *keycode,
+                    )?;
                     rest = &rest[1..];
                 }
                 Op::Bind { .. } => {
@@ -228,7 +235,8 @@ impl Display {
         let values = xkb::SetMapAux { syms: Some(syms), ..Default::default() };
         let (flags, vmods) = (xkb::SetMapFlags::from(0u16), xkb::VMod::from(0u16));
         self.conn.xkb_set_map(
-            CORE, flags, min, max, 0, 0, first, count, total, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, vmods, &values,
+            CORE, flags, min, max, 0, 0, first, count, total, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            vmods, &values,
         )?;
         self.pending.push_back((first, count));
         if self.pending.len() > MAX_PENDING {
@@ -293,20 +301,30 @@ impl Display {
         Ok(control.global_auto_repeat == xproto::AutoRepeatMode::ON)
     }
 
-    /// Turns the server's autorepeat off, in such a way that the server itself turns it on again when this
-    /// connection ends, however it ends; or turns it on.
+    /// Turns the server's autorepeat on or off, and notes on the server that it was on before.
     ///
     /// # Errors
     /// The connection is gone.
     pub fn set_repeats(&self, on: bool) -> Result<(), XError> {
-        let flag = xkb::PerClientFlag::AUTO_RESET_CONTROLS;
-        let none = xkb::PerClientFlag::from(0u32);
-        let repeat = xkb::BoolCtrl::REPEAT_KEYS;
-        let value = if on { none } else { flag };
-        self.conn.xkb_per_client_flags(CORE, flag, value, repeat, repeat, repeat)?.reply()?;
+        if on {
+            self.conn.delete_property(self.root, self.repeat_atom)?;
+        } else {
+            let (mode, kind) = (xproto::PropMode::REPLACE, xproto::AtomEnum::CARDINAL);
+            self.conn.change_property8(mode, self.root, self.repeat_atom, kind, &[1])?;
+        }
         let mode = if on { xproto::AutoRepeatMode::ON } else { xproto::AutoRepeatMode::OFF };
         self.conn.change_keyboard_control(&xproto::ChangeKeyboardControlAux::new().auto_repeat_mode(mode))?;
         Ok(())
+    }
+
+    /// Puts autorepeat back, if a gateway before us was killed before it could.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn restore_repeats(&self) -> Result<(), XError> {
+        let kind = xproto::AtomEnum::CARDINAL;
+        let noted = self.conn.get_property(false, self.root, self.repeat_atom, kind, 0, 1)?.reply()?;
+        if noted.value_len > 0 { self.set_repeats(true) } else { Ok(()) }
     }
 
     /// Releases every key and the buttons 1 to 5 that are down.
@@ -362,7 +380,10 @@ fn key_type(kind: &xkb::KeyType) -> KeyType {
         mask: mod_bits(kind.mods_mask),
         levels: kind.num_levels,
         entries: entries().filter(|e| e.active).map(|e| (mod_bits(e.mods_mask), e.level)).collect(),
-        preserve: kept.map(|(e, p)| (mod_bits(e.mods_mask), mod_bits(p.mask))).filter(|(_, k)| *k != 0).collect(),
+        preserve: kept
+            .map(|(e, p)| (mod_bits(e.mods_mask), mod_bits(p.mask)))
+            .filter(|(_, k)| *k != 0)
+            .collect(),
     }
 }
 
@@ -382,11 +403,13 @@ mod tests {
     #[ignore = "rewrites the fixtures; needs DISPLAY and LAYOUT"]
     fn write_keymap_fixture() {
         let variable = |name| std::env::var(name).unwrap();
-        let table = Display::connect(&variable("DISPLAY"), None).unwrap().read_table().unwrap();
+        let table =
+            Display::connect(&variable("DISPLAY").parse().unwrap(), None).unwrap().read_table().unwrap();
         let mut out = String::new();
         for t in &table.types {
             let pairs = |list: &[(u8, u8)]| list.iter().map(|(a, b)| format!(" {a}:{b}")).collect::<String>();
-            writeln!(out, "type {} {}{} /{}", t.mask, t.levels, pairs(&t.entries), pairs(&t.preserve)).unwrap();
+            writeln!(out, "type {} {}{} /{}", t.mask, t.levels, pairs(&t.entries), pairs(&t.preserve))
+                .unwrap();
         }
         let names: HashMap<u8, String> =
             table.names.iter().map(|(n, k)| (*k, String::from_utf8_lossy(n).replace('\0', ""))).collect();

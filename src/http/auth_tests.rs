@@ -32,7 +32,8 @@ fn bearer(secret: &[u8], claims: &Claims) -> String {
 
 #[test]
 fn a_token_gives_its_rights_as_bearer_and_as_cookie() {
-    let expected = Principal { subject: "id-1".into(), rights: [Right::View].into(), expires: Some(NOW + 60) };
+    let expected =
+        Principal { subject: "id-1".into(), rights: [Right::View].into(), expires: Some(NOW + 60) };
     let token = bearer(SECRET, &claims());
     assert_eq!(who(&auth(), &[("authorization", &token)]), Ok(expected.clone()));
     let cookie = format!("other=1; {}={}", auth().cookie_name(), token.trim_start_matches("Bearer "));
@@ -84,7 +85,14 @@ fn origins() {
     assert!(with("desk.example", "https://desk.example"));
     assert!(with("desk.example:8080", "http://desk.example:8080"));
     assert!(with("desk.example", "https://portal.example"));
-    for foreign in ["null", "https://evil.example", "https://desk.example.evil", "https://evil-desk.example", "desk.example", "https://desk.example:444"] {
+    for foreign in [
+        "null",
+        "https://evil.example",
+        "https://desk.example.evil",
+        "https://evil-desk.example",
+        "desk.example",
+        "https://desk.example:444",
+    ] {
         assert!(!with("desk.example", foreign), "{foreign}");
     }
     let mut twice = headers(&[("authorization", &token), ("host", "a"), ("origin", "http://a")]);
@@ -98,10 +106,14 @@ fn an_open_gateway_answers_to_loopback_names_only() {
     for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "127.8.8.8", "[::1]:8080"] {
         assert_eq!(who(&open, &[("host", host)]).unwrap().subject, "local", "{host}");
     }
-    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "[::2]"] {
+    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "[::2]"]
+    {
         assert_eq!(who(&open, &[("host", host)]), Err(Denied::Host), "{host}");
     }
-    assert_eq!(who(&open, &[("host", "localhost:8080"), ("origin", "http://localhost:9090")]), Err(Denied::Origin));
+    assert_eq!(
+        who(&open, &[("host", "localhost:8080"), ("origin", "http://localhost:9090")]),
+        Err(Denied::Origin)
+    );
 }
 
 #[test]

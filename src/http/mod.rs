@@ -1,7 +1,7 @@
 //! The page, the API and the WebSocket: everything of the one port that is HTTP.
 
-pub mod auth;
 mod assets;
+pub mod auth;
 mod listener;
 mod routes;
 mod socket;

@@ -49,7 +49,8 @@ impl<G: Gateway> Shared<G> {
             Denied::Unauthenticated => StatusCode::UNAUTHORIZED,
             Denied::Host | Denied::Origin => StatusCode::FORBIDDEN,
         };
-        let body = Json(json!({ "code": format!("{denied:?}").to_lowercase(), "message": denied.to_string() }));
+        let body =
+            Json(json!({ "code": format!("{denied:?}").to_lowercase(), "message": denied.to_string() }));
         if status == StatusCode::UNAUTHORIZED && self.guard.auth.asks_for_password() {
             return (status, [(header::WWW_AUTHENTICATE, "Basic realm=\"Deskgate\"")], body).into_response();
         }

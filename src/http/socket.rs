@@ -63,7 +63,8 @@ pub(super) fn upgrade<G: Gateway>(gateway: Arc<G>, principal: Principal, mut req
         match upgrade.await {
             Ok(upgraded) => {
                 let stream =
-                    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(limits())).await;
+                    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(limits()))
+                        .await;
                 run(gateway, principal, stream).await;
             }
             Err(error) => tracing::debug!(%error, "upgrade failed"),
@@ -113,7 +114,12 @@ async fn read_hello(stream: &mut Stream) -> Option<ClientMessage> {
     }
 }
 
-async fn pump<G: Gateway>(gateway: &G, socket: u64, stream: &mut Stream, mut inbox: mpsc::Receiver<ToSocket>) {
+async fn pump<G: Gateway>(
+    gateway: &G,
+    socket: u64,
+    stream: &mut Stream,
+    mut inbox: mpsc::Receiver<ToSocket>,
+) {
     let mut ping = interval(PING);
     let mut heard = Instant::now();
     loop {

@@ -106,14 +106,14 @@ mod tests {
 
     #[test]
     fn full_speed_never_changes_anything() {
-        assert_eq!(source().run(60.0, 10.0), []);
-        assert_eq!(source().run(58.0, 10.0), []);
+        assert_eq!(source().run(60.0, 10.0), Vec::<f64>::new());
+        assert_eq!(source().run(58.0, 10.0), Vec::<f64>::new());
     }
 
     #[test]
     fn a_film_is_believed_after_a_second_and_once() {
         let mut film = source();
-        assert_eq!(film.run(24.0, 0.9), []);
+        assert_eq!(film.run(24.0, 0.9), Vec::<f64>::new());
         let changes = film.run(24.0, 10.0);
         assert_eq!(changes.len(), 1);
         assert!((changes[0] - 24.0).abs() < 0.5, "{changes:?}");
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn sparse_changes_and_what_follows_a_pause_get_no_more_than_one_frame_of_bits() {
-        assert_eq!(source().run(2.0, 20.0), []);
+        assert_eq!(source().run(2.0, 20.0), Vec::<f64>::new());
         let mut film = source();
         film.run(24.0, 3.0);
         film.1 += Duration::from_secs(1);

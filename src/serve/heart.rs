@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -107,7 +107,9 @@ impl Heart {
                 self.command(command, Instant::now());
             }
             let mux = &mut self.parts.mux;
-            self.parts.net.receive(|local, from, bytes| mux.handle_datagram(Instant::now(), local, from, bytes));
+            self.parts
+                .net
+                .receive(|local, from, bytes| mux.handle_datagram(Instant::now(), local, from, bytes));
             self.pump();
             self.parts.net.send(self.parts.mux.stage());
             let sending = !self.parts.mux.stage().is_empty();
@@ -243,10 +245,18 @@ impl Heart {
                 self.publish_ready();
                 self.parts.session.handle(Input::NoDisplay { reason }, now);
             }
-            CaptureEvent::ResizeRefused { reason } => self.parts.session.handle(Input::ResizeRefused { reason }, now),
-            CaptureEvent::Cursor(image) => self.parts.session.handle(Input::Cursor(cursor_message(image)), now),
+            CaptureEvent::ResizeRefused { reason } => {
+                self.parts.session.handle(Input::ResizeRefused { reason }, now)
+            }
+            CaptureEvent::Cursor(image) => {
+                self.parts.session.handle(Input::Cursor(cursor_message(image)), now)
+            }
             CaptureEvent::MissedDamage { polling } => {
-                tracing::warn!(polling, code = "missed-damage", "the screen changed without damage being reported");
+                tracing::warn!(
+                    polling,
+                    code = "missed-damage",
+                    "the screen changed without damage being reported"
+                );
             }
         }
     }
@@ -301,7 +311,14 @@ impl Heart {
                 self.parts.capture.refresh();
             }
             RenditionEvent::Fallback { from, to, reason } => {
-                tracing::warn!(codec = codec.name(), from, to, reason, code = "encoder-fallback", "encoder left");
+                tracing::warn!(
+                    codec = codec.name(),
+                    from,
+                    to,
+                    reason,
+                    code = "encoder-fallback",
+                    "encoder left"
+                );
                 self.parts.renditions.left(codec, format!("{from}: {reason}"));
                 self.parts.capture.refresh();
             }
@@ -382,8 +399,10 @@ impl Heart {
             Err(error) => return tracing::error!(%error, code = "unserialisable", "message lost"),
         };
         // Signalling must arrive on the socket that it is about.
-        let signalling =
-            matches!(message, ServerMessage::Hello { .. } | ServerMessage::Answer { .. } | ServerMessage::Ticket { .. });
+        let signalling = matches!(
+            message,
+            ServerMessage::Hello { .. } | ServerMessage::Answer { .. } | ServerMessage::Ticket { .. }
+        );
         if !signalling && self.parts.mux.send_text(now, viewer, text.clone()) {
             return;
         }
@@ -489,7 +508,8 @@ impl Random {
     fn peer(&self, candidates: Vec<SocketAddr>) -> PeerConfig {
         // `ice-char` is ALPHA, DIGIT, + and / (RFC 8839 §5.4): base64 without padding.
         let text = |range: std::ops::Range<usize>| STANDARD.encode(&self.0[range]);
-        let word = |at: usize| u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]]);
+        let word =
+            |at: usize| u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]]);
         PeerConfig {
             ufrag: text(0..9),
             password: text(9..33),

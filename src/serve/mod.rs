@@ -62,7 +62,9 @@ pub enum ServeError {
     #[error("GStreamer: {0}")]
     Gstreamer(String),
     /// No entry of the catalogue can run here.
-    #[error("no encoder can run here; `deskgate encoders` says why (on Debian: apt-get install gstreamer1.0-plugins-ugly gstreamer1.0-plugins-good)")]
+    #[error(
+        "no encoder can run here; `deskgate encoders` says why (on Debian: apt-get install gstreamer1.0-plugins-ugly gstreamer1.0-plugins-good)"
+    )]
     NoEncoder,
     /// The port cannot be had.
     #[error("--listen {address}: {error} (is another gateway running? choose another port)")]
@@ -113,7 +115,8 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     let metrics = Arc::new(Metrics::default());
     let (link, queue) = Link::new(waker, metrics.clone());
     let parts = parts(&config, ticket_key, net, plan.candidates, candidates, metrics, &link)?;
-    let heart = thread::Builder::new().name("gateway".to_owned()).spawn(move || Heart::new(parts, queue).run())?;
+    let heart =
+        thread::Builder::new().name("gateway".to_owned()).spawn(move || Heart::new(parts, queue).run())?;
 
     let auth = Auth {
         session: config.session,
@@ -167,7 +170,7 @@ fn parts(
             let on_event = move |event| {
                 events.send(Command::Desktop(event));
             };
-            Some(desktop::spawn(display.clone(), xauthority.clone(), on_event).map_err(io::Error::other)?)
+            Some(desktop::spawn(display.parse()?, xauthority.clone(), on_event).map_err(io::Error::other)?)
         }
         Source::Test => None,
     };
@@ -184,7 +187,13 @@ fn parts(
         mux: Mux::new(crypto),
         net,
         candidates,
-        renditions: Renditions::new(encoders, config.settings, link.clone(), capture.clone(), metrics.clone()),
+        renditions: Renditions::new(
+            encoders,
+            config.settings,
+            link.clone(),
+            capture.clone(),
+            metrics.clone(),
+        ),
         capture,
         desktop,
         metrics,
@@ -218,8 +227,11 @@ async fn bind(config: &ServeConfig, waker: Waker) -> Result<(TcpListener, Net, S
 pub fn catalog(config: Option<&std::path::Path>) -> Result<Catalog, ServeError> {
     let shipped = Catalog::shipped()?;
     let Some(dir) = config else { return Ok(shipped) };
-    let files = host::read_pipelines(dir)
-        .map_err(|error| ServeError::File { what: "--pipelines", path: dir.display().to_string(), error })?;
+    let files = host::read_pipelines(dir).map_err(|error| ServeError::File {
+        what: "--pipelines",
+        path: dir.display().to_string(),
+        error,
+    })?;
     Ok(shipped.with(files.iter().map(|(path, text)| (path.as_str(), text.as_str())))?)
 }
 

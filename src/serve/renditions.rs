@@ -193,7 +193,8 @@ impl Renditions {
         let Some(candidates) = self.candidates.get(&codec) else { return };
         let id = self.next_id;
         self.next_id += 1;
-        let config = RenditionConfig::new(self.size.padded_even(), self.settings.fps, self.settings.bitrate_kbps);
+        let config =
+            RenditionConfig::new(self.size.padded_even(), self.settings.fps, self.settings.bitrate_kbps);
         let rendition = Rendition::start(codec, candidates.clone(), config, self.on_event(id, codec));
         let running = Running {
             id,

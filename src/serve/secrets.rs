@@ -15,7 +15,8 @@ const MIN_SECRET: usize = 32;
 /// # Errors
 /// When it cannot be read or is too short; the message names the file.
 pub fn token_secret(file: &Path) -> io::Result<Vec<u8>> {
-    let named = |e: io::Error| io::Error::new(e.kind(), format!("--token-secret-file {}: {e}", file.display()));
+    let named =
+        |e: io::Error| io::Error::new(e.kind(), format!("--token-secret-file {}: {e}", file.display()));
     let text = fs::read(file).map_err(named)?;
     let secret = text.trim_ascii().to_vec();
     if secret.len() < MIN_SECRET {
@@ -33,7 +34,11 @@ pub fn token_secret(file: &Path) -> io::Result<Vec<u8>> {
 /// as this process.
 pub fn ticket_key(secret: Option<&[u8]>, state_dir: Option<PathBuf>, session: &str) -> io::Result<Vec<u8>> {
     if let Some(secret) = secret {
-        return Ok(Sha256::new().chain_update(b"deskgate ticket key\0").chain_update(secret).finalize().to_vec());
+        return Ok(Sha256::new()
+            .chain_update(b"deskgate ticket key\0")
+            .chain_update(secret)
+            .finalize()
+            .to_vec());
     }
     let mut fresh = vec![0; 32];
     getrandom::fill(&mut fresh).map_err(|e| io::Error::other(e.to_string()))?;
@@ -59,7 +64,9 @@ fn kept(dir: &Path, file: &Path, fresh: &[u8]) -> io::Result<Vec<u8>> {
 
 fn default_state_dir() -> Option<PathBuf> {
     let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    var("XDG_RUNTIME_DIR").map(|d| d.join("deskgate")).or_else(|| Some(var("HOME")?.join(".local/state/deskgate")))
+    var("XDG_RUNTIME_DIR")
+        .map(|d| d.join("deskgate"))
+        .or_else(|| Some(var("HOME")?.join(".local/state/deskgate")))
 }
 
 #[cfg(test)]

@@ -57,7 +57,8 @@ impl Held {
 
     /// Takes every key that the viewer does not list as held.
     pub fn reconcile(&mut self, listed: &[u32]) -> Vec<HeldKey> {
-        let (kept, gone) = std::mem::take(&mut self.keys).into_iter().partition(|k| listed.contains(&k.keysym));
+        let (kept, gone) =
+            std::mem::take(&mut self.keys).into_iter().partition(|k| listed.contains(&k.keysym));
         self.keys = kept;
         gone
     }

@@ -47,7 +47,9 @@ impl Session {
         // Releases are never lost to the budget: a key must not stay down.
         let releases = matches!(
             frame.event,
-            InputEvent::Key { down: false, .. } | InputEvent::Button { down: false, .. } | InputEvent::Release
+            InputEvent::Key { down: false, .. }
+                | InputEvent::Button { down: false, .. }
+                | InputEvent::Release
         );
         if !viewer.input.take(now) && !releases {
             return;
@@ -56,7 +58,9 @@ impl Session {
         if !stale {
             viewer.seq = Some(frame.seq);
         }
-        if !is_controller || (stale && matches!(frame.event, InputEvent::Motion(_) | InputEvent::Relative { .. })) {
+        if !is_controller
+            || (stale && matches!(frame.event, InputEvent::Motion(_) | InputEvent::Relative { .. }))
+        {
             return;
         }
         self.inject(id, frame.event, now);
@@ -76,17 +80,22 @@ impl Session {
             InputEvent::Relative { x, y } => relative(viewer, x, y),
             InputEvent::Button { button, down, at: p } => {
                 viewer.input_at = now;
-                viewer
-                    .held
-                    .button(button, down)
-                    .then(|| DesktopAction::Button { button, down, at: p.and_then(at) })
+                viewer.held.button(button, down).then(|| DesktopAction::Button {
+                    button,
+                    down,
+                    at: p.and_then(at),
+                })
             }
             InputEvent::Wheel { dx, dy, at: p } => Some(DesktopAction::Wheel { dx, dy, at: p.and_then(at) }),
             InputEvent::Text(text) => Some(DesktopAction::Text(text)),
             InputEvent::Heartbeat(held) => {
                 viewer.input_at = now;
                 let gone = viewer.held.reconcile(&held);
-                let up = |k: super::held::HeldKey| DesktopAction::Key { down: false, keysym: k.keysym, code: k.code };
+                let up = |k: super::held::HeldKey| DesktopAction::Key {
+                    down: false,
+                    keysym: k.keysym,
+                    code: k.code,
+                };
                 self.outputs.extend(gone.into_iter().map(|k| Output::Desktop(up(k))));
                 None
             }

@@ -119,7 +119,9 @@ impl Session {
     /// Takes what happened. Drain [`Self::poll`] afterwards.
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::Hello { socket, principal, hello, ticket } => self.hello(socket, principal, hello, ticket, now),
+            Input::Hello { socket, principal, hello, ticket } => {
+                self.hello(socket, principal, hello, ticket, now)
+            }
             Input::Message { viewer, message } => self.message(viewer, message, now),
             Input::Malformed { viewer } => {
                 if self.within_budget(viewer, now) {
@@ -205,7 +207,10 @@ impl Session {
 
     /// Viewers that look at a rendition.
     pub fn watchers(&self, codec: Codec) -> impl Iterator<Item = u32> + '_ {
-        self.viewers.iter().filter(move |(_, v)| v.watches() && v.media.codec() == Some(codec)).map(|(id, _)| *id)
+        self.viewers
+            .iter()
+            .filter(move |(_, v)| v.watches() && v.media.codec() == Some(codec))
+            .map(|(id, _)| *id)
     }
 
     /// Viewers that are here.
@@ -243,7 +248,9 @@ impl Session {
         let viewport = Viewport { css, ratio: device_pixel_ratio, fit };
         let (viewer, resumed) = match known {
             Some(viewer) => (viewer, self.resume(viewer, socket, principal, visible, viewport)),
-            None => (self.join(ticket.as_ref(), Viewer::new(principal, socket, visible, viewport, now)), false),
+            None => {
+                (self.join(ticket.as_ref(), Viewer::new(principal, socket, visible, viewport, now)), false)
+            }
         };
         self.outputs.push_back(Output::Joined { socket, viewer });
         if self.may(viewer, Right::Control)
@@ -260,7 +267,14 @@ impl Session {
     }
 
     /// The socket of a viewer that is still known; true if its media goes on.
-    fn resume(&mut self, id: u32, socket: u64, principal: Principal, visible: bool, viewport: Viewport) -> bool {
+    fn resume(
+        &mut self,
+        id: u32,
+        socket: u64,
+        principal: Principal,
+        visible: bool,
+        viewport: Viewport,
+    ) -> bool {
         let Some(viewer) = self.viewers.get_mut(&id) else { return false };
         let replaced = viewer.socket.replace(socket);
         viewer.principal = principal;
@@ -408,7 +422,11 @@ impl Session {
             }
             ControlAction::Take => {
                 if !self.control.take(viewer, now) {
-                    self.error(viewer, ErrorCode::ControlBusy, "control changed hands too often: wait 5 seconds");
+                    self.error(
+                        viewer,
+                        ErrorCode::ControlBusy,
+                        "control changed hands too often: wait 5 seconds",
+                    );
                 }
             }
             ControlAction::Grant => match other {
@@ -449,7 +467,8 @@ impl Session {
 
     fn plan_resize(&mut self, viewer: u32, now: Instant) {
         let Some(v) = self.viewers.get(&viewer) else { return };
-        if self.control.holder() != Some(viewer) || v.viewport.fit != Fit::Resize || !self.report.can_resize() {
+        if self.control.holder() != Some(viewer) || v.viewport.fit != Fit::Resize || !self.report.can_resize()
+        {
             return;
         }
         let pixels = |css: f64| (css * v.viewport.ratio).round();
@@ -497,7 +516,9 @@ impl Session {
     }
 
     fn closed(&mut self, socket: u64, now: Instant) {
-        let Some((&id, viewer)) = self.viewers.iter_mut().find(|(_, v)| v.socket == Some(socket)) else { return };
+        let Some((&id, viewer)) = self.viewers.iter_mut().find(|(_, v)| v.socket == Some(socket)) else {
+            return;
+        };
         viewer.socket = None;
         if viewer.is_gone() {
             viewer.gone_at = Some(now);
@@ -521,7 +542,8 @@ impl Session {
         }
         self.outputs.push_back(Output::DropPeer { viewer });
         if self.control.release(viewer) {
-            let next = self.viewers.iter().find(|(_, v)| v.may(Right::Control) && !v.is_gone()).map(|(id, _)| *id);
+            let next =
+                self.viewers.iter().find(|(_, v)| v.may(Right::Control) && !v.is_gone()).map(|(id, _)| *id);
             if let Some(next) = next {
                 self.control.take_if_free(next);
             }

@@ -202,8 +202,7 @@ fn a_dropped_socket_keeps_media_and_the_ticket_brings_the_viewer_back() {
     assert!(!rig.drain().iter().any(|o| matches!(o, Output::DropPeer { .. })));
     rig.pass(60_000);
     assert_eq!(rig.session.viewer_count(), 1);
-    let ticket =
-        Ticket { session: "s".into(), viewer: 1, subject: "a".into(), control: true, issued: 0 };
+    let ticket = Ticket { session: "s".into(), viewer: 1, subject: "a".into(), control: true, issued: 0 };
     let back = rig.hello(2, Principal::controller("a"), Some(ticket));
     assert!(back.iter().any(|o| matches!(
         o,
@@ -214,8 +213,7 @@ fn a_dropped_socket_keeps_media_and_the_ticket_brings_the_viewer_back() {
 #[test]
 fn a_restarted_gateway_gives_number_and_control_back() {
     let mut rig = Rig::new();
-    let ticket =
-        Ticket { session: "s".into(), viewer: 7, subject: "a".into(), control: true, issued: 0 };
+    let ticket = Ticket { session: "s".into(), viewer: 7, subject: "a".into(), control: true, issued: 0 };
     let back = rig.hello(1, Principal::controller("a"), Some(ticket));
     assert!(back.contains(&Output::Joined { socket: 1, viewer: 7 }));
     assert_eq!(rig.session.status().controller, Some(7));
@@ -225,10 +223,11 @@ fn a_restarted_gateway_gives_number_and_control_back() {
 fn the_second_tab_with_one_ticket_replaces_the_first_for_good() {
     let mut rig = Rig::new();
     rig.hello(1, Principal::controller("a"), None);
-    let ticket =
-        Ticket { session: "s".into(), viewer: 1, subject: "a".into(), control: true, issued: 0 };
+    let ticket = Ticket { session: "s".into(), viewer: 1, subject: "a".into(), control: true, issued: 0 };
     let outputs = rig.hello(2, Principal::controller("a"), Some(ticket));
-    assert!(outputs.iter().any(|o| matches!(o, Output::Close { socket: 1, reason: ByeReason::Replaced, .. })));
+    assert!(
+        outputs.iter().any(|o| matches!(o, Output::Close { socket: 1, reason: ByeReason::Replaced, .. }))
+    );
     rig.session.handle(Input::Closed { socket: 1 }, rig.now);
     assert_eq!(rig.session.viewer_count(), 1);
 }
@@ -291,7 +290,10 @@ fn feedback_of_the_controller_alone_moves_the_phase() {
     });
     assert_eq!(rig.message(2, feedback.clone()), []);
     assert!(matches!(rig.message(1, feedback)[..], [Output::Phase(PhaseChange::Lock { .. })]));
-    assert!(rig.message(1, ClientMessage::Visibility { visible: false }).contains(&Output::Phase(PhaseChange::Unlock)));
+    assert!(
+        rig.message(1, ClientMessage::Visibility { visible: false })
+            .contains(&Output::Phase(PhaseChange::Unlock))
+    );
 }
 
 #[test]
@@ -301,7 +303,8 @@ fn a_flood_of_messages_ends_the_flooder() {
     let mut closed = 0;
     for _ in 0..10_000 {
         let outputs = rig.message(1, ClientMessage::Visibility { visible: true });
-        closed += outputs.iter().filter(|o| matches!(o, Output::Close { reason: ByeReason::Protocol, .. })).count();
+        closed +=
+            outputs.iter().filter(|o| matches!(o, Output::Close { reason: ByeReason::Protocol, .. })).count();
     }
     assert_eq!(closed, 1);
     assert_eq!(rig.session.viewer_count(), 0);
@@ -316,7 +319,12 @@ fn a_full_session_and_a_wrong_version_are_refused() {
     let fifth = rig.hello(9, Principal::viewer("v"), None);
     assert!(matches!(fifth[..], [Output::Close { socket: 9, reason: ByeReason::Full, .. }]));
     rig.session.handle(
-        Input::Hello { socket: 10, principal: Principal::viewer("v"), hello: ClientMessage::Bye {}, ticket: None },
+        Input::Hello {
+            socket: 10,
+            principal: Principal::viewer("v"),
+            hello: ClientMessage::Bye {},
+            ticket: None,
+        },
         rig.now,
     );
     assert!(matches!(rig.drain()[..], [Output::Close { socket: 10, reason: ByeReason::Protocol, .. }]));

@@ -52,7 +52,8 @@ impl Ticket {
     /// The ticket as text.
     pub fn sign(&self, key: &[u8]) -> String {
         let body = URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default());
-        let tag = mac(key, &body).map(|m| URL_SAFE_NO_PAD.encode(m.finalize().into_bytes())).unwrap_or_default();
+        let tag =
+            mac(key, &body).map(|m| URL_SAFE_NO_PAD.encode(m.finalize().into_bytes())).unwrap_or_default();
         format!("{body}.{tag}")
     }
 
@@ -60,7 +61,13 @@ impl Ticket {
     ///
     /// # Errors
     /// [`TicketError`]; the caller goes on as if there had been none.
-    pub fn verify(text: &str, key: &[u8], session: &str, subject: &str, now: u64) -> Result<Self, TicketError> {
+    pub fn verify(
+        text: &str,
+        key: &[u8],
+        session: &str,
+        subject: &str,
+        now: u64,
+    ) -> Result<Self, TicketError> {
         let ticket = Self::authentic(text, key).ok_or(TicketError::Forged)?;
         if ticket.session != session || ticket.subject != subject {
             return Err(TicketError::Foreign);
@@ -92,7 +99,8 @@ mod tests {
     #[test]
     fn round_trip_and_every_refusal() {
         let text = ticket().sign(b"key");
-        let check = |text: &str, key: &[u8], session, subject, now| Ticket::verify(text, key, session, subject, now);
+        let check =
+            |text: &str, key: &[u8], session, subject, now| Ticket::verify(text, key, session, subject, now);
         assert_eq!(check(&text, b"key", "s", "alice", 1_001), Ok(ticket()));
         assert_eq!(check(&text, b"other", "s", "alice", 1_001), Err(TicketError::Forged));
         assert_eq!(check(&text, b"key", "t", "alice", 1_001), Err(TicketError::Foreign));

@@ -69,9 +69,8 @@ pub fn rtp_header(bytes: &[u8], transport_cc: Option<u8>) -> Option<(u32, Option
     }
     let ssrc = u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]);
     let csrcs = usize::from(fixed[0] & 0x0f) * 4;
-    let number = (fixed[0] & 0x10 != 0)
-        .then(|| one_byte_extension(bytes.get(12 + csrcs..)?, transport_cc?))
-        .flatten();
+    let number =
+        (fixed[0] & 0x10 != 0).then(|| one_byte_extension(bytes.get(12 + csrcs..)?, transport_cc?)).flatten();
     Some((ssrc, number))
 }
 

@@ -14,8 +14,8 @@ use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::Message;
 
 use super::ledger::{Ledger, Sent, rtp_header};
-use super::peer::{Peer, PeerEvent, Transmit};
 use super::packetize::PacketizedFrame;
+use super::peer::{Peer, PeerEvent, Transmit};
 use super::port::{self, Datagram, TransactionId};
 use super::send::SendStage;
 use crate::frame::Codec;
@@ -166,7 +166,9 @@ impl Mux {
         let due: Vec<u32> = self
             .peers
             .iter_mut()
-            .filter_map(|(viewer, slot)| slot.peer.poll_timeout().is_some_and(|at| at <= now).then_some(*viewer))
+            .filter_map(|(viewer, slot)| {
+                slot.peer.poll_timeout().is_some_and(|at| at <= now).then_some(*viewer)
+            })
             .collect();
         for viewer in due {
             self.with_peer(viewer, now, |slot| slot.peer.handle_timeout(now));
@@ -289,7 +291,11 @@ impl Mux {
     }
 
     fn fail(&mut self, viewer: u32) {
-        tracing::error!(viewer, code = "peer-panic", "the WebRTC core failed; this viewer must connect again");
+        tracing::error!(
+            viewer,
+            code = "peer-panic",
+            "the WebRTC core failed; this viewer must connect again"
+        );
         self.remove(viewer);
         self.events.push_back((viewer, PeerEvent::Failed("internal error".to_owned())));
     }

@@ -54,9 +54,10 @@ pub fn choose(sdp: &str, usable: &[Codec]) -> Result<VideoFormat, OfferError> {
     if formats.is_empty() {
         return Err(OfferError::NoVideo);
     }
-    usable.iter().find_map(|codec| best(&formats, *codec)).ok_or_else(|| {
-        OfferError::NoCodec(usable.iter().map(|c| c.name()).collect::<Vec<_>>().join(", "))
-    })
+    usable
+        .iter()
+        .find_map(|codec| best(&formats, *codec))
+        .ok_or_else(|| OfferError::NoCodec(usable.iter().map(|c| c.name()).collect::<Vec<_>>().join(", ")))
 }
 
 fn check_limits(sdp: &str) -> Result<(), OfferError> {

@@ -309,9 +309,9 @@ impl Peer {
                 Some(if message.is_string { PeerEvent::Text(data) } else { PeerEvent::Input(data) })
             }
             RTCMessage::RtcpPacket(_, packets) => {
-                let keyframe = packets.iter().any(|p| {
-                    p.as_any().is::<PictureLossIndication>() || p.as_any().is::<FullIntraRequest>()
-                });
+                let keyframe = packets
+                    .iter()
+                    .any(|p| p.as_any().is::<PictureLossIndication>() || p.as_any().is::<FullIntraRequest>());
                 if keyframe {
                     return Some(PeerEvent::KeyframeRequest);
                 }

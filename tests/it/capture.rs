@@ -37,8 +37,8 @@ impl Frame {
 
     fn shows(&self, x: usize, y: usize, rgb: u32) -> bool {
         // Just after a resize the newest frame may still have the former size.
-        x < self.size.width.into()
-            && y < self.size.height.into()
+        x < usize::from(self.size.width)
+            && y < usize::from(self.size.height)
             && self.at(x, y).iter().zip(bt709(rgb)).all(|(&got, want)| (f64::from(got) - want).abs() <= 2.0)
     }
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail like tests do.
 
 mod capture;
+mod demo;
+mod desktop;
 mod golden;
 mod media;
 mod tidy;

@@ -271,7 +271,11 @@ fn a_lost_packet_is_sent_again_as_rtx() {
 fn a_stranger_with_dtls_or_rtp_is_not_heard() {
     let mut rig = Rig::connected();
     let before = rig.mux.refused();
-    for bytes in [&[22, 254, 253, 0, 0, 0, 0][..], &[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 9], &[21, 254, 253, 2, 40]] {
+    for bytes in [
+        &[22, 254, 253, 0, 0, 0, 0][..],
+        &[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 9],
+        &[21, 254, 253, 2, 40],
+    ] {
         for _ in 0..100 {
             rig.mux.handle_datagram(rig.now, at(GATEWAY), at(STRANGER), bytes);
         }
@@ -300,7 +304,8 @@ fn a_check_with_wrong_integrity_opens_no_path() {
 fn offers_that_cannot_be_answered_are_errors() {
     let now = Instant::now();
     let viewer = Viewer::new(now);
-    let refused = |offer: &str, usable: &[Codec]| Peer::answer(config(), offer, usable, now).map(|_| ()).unwrap_err();
+    let refused =
+        |offer: &str, usable: &[Codec]| Peer::answer(config(), offer, usable, now).map(|_| ()).unwrap_err();
     assert_eq!(refused("", &[Codec::H264]), OfferError::NoVideo);
     assert!(matches!(refused(&viewer.offer.replace("VP8/", "XX/"), &[Codec::Vp8]), OfferError::NoCodec(_)));
     let no_ice = viewer.offer.replace("a=ice-ufrag", "a=x-ice").replace("a=fingerprint", "a=x-print");

@@ -44,7 +44,10 @@ fn client() -> Vec<(&'static str, ClientMessage)> {
                 sdp_m_line_index: Some(0),
             },
         ),
-        ("end of candidates", ClientMessage::Candidate { candidate: None, sdp_mid: None, sdp_m_line_index: None }),
+        (
+            "end of candidates",
+            ClientMessage::Candidate { candidate: None, sdp_mid: None, sdp_m_line_index: None },
+        ),
         ("visibility", ClientMessage::Visibility { visible: false }),
         ("viewport", ClientMessage::Viewport { css, device_pixel_ratio: 1.0, fit: Fit::Scale }),
         ("settings", ClientMessage::Settings(SettingsChange { bitrate_kbps: Some(4_000), fps: None })),
@@ -118,14 +121,23 @@ fn server() -> Vec<(&'static str, ServerMessage)> {
         ("screens", ServerMessage::Screens { screens }),
         (
             "cursor",
-            ServerMessage::Cursor { png: Some("iVBORw0KGgo=".into()), hot_x: 1, hot_y: 2, width: 16, height: 24 },
+            ServerMessage::Cursor {
+                png: Some("iVBORw0KGgo=".into()),
+                hot_x: 1,
+                hot_y: 2,
+                width: 16,
+                height: 24,
+            },
         ),
         ("hidden cursor", ServerMessage::Cursor { png: None, hot_x: 0, hot_y: 0, width: 0, height: 0 }),
         ("pointer", ServerMessage::Pointer { x: 10, y: 20 }),
         ("locks", ServerMessage::Locks { caps: true, num: false }),
         ("control request", ServerMessage::ControlRequest { viewer: 2 }),
         ("error", ServerMessage::Error { code: ErrorCode::ControlBusy, message: "wait 5 seconds".into() }),
-        ("bye", ServerMessage::Bye { reason: ByeReason::Shutdown, message: "the gateway is stopping".into() }),
+        (
+            "bye",
+            ServerMessage::Bye { reason: ByeReason::Shutdown, message: "the gateway is stopping".into() },
+        ),
     ]
 }
 
@@ -154,7 +166,9 @@ fn point(p: Option<Point>) -> Value {
 
 fn describe(event: &InputEvent) -> Value {
     match event {
-        InputEvent::Key { down, keysym, code } => json!({ "kind": "key", "down": down, "keysym": keysym, "code": code }),
+        InputEvent::Key { down, keysym, code } => {
+            json!({ "kind": "key", "down": down, "keysym": keysym, "code": code })
+        }
         InputEvent::Motion(p) => json!({ "kind": "motion", "x": p.x, "y": p.y }),
         InputEvent::Relative { x, y } => json!({ "kind": "relative", "x": x, "y": y }),
         InputEvent::Button { button, down, at } => {
@@ -223,8 +237,13 @@ fn every_truncation_and_every_tail_is_refused() {
 
 #[test]
 fn unknown_types_are_known_as_such_and_malformed_ones_are_errors() {
-    assert_eq!(serde_json::from_str::<ClientMessage>(r#"{"type":"teleport","to":1}"#).unwrap(), ClientMessage::Unknown);
-    for bad in ["", "{}", "[]", "null", r#"{"type":1}"#, r#"{"type":"offer"}"#, r#"{"type":"hello","version":-1}"#] {
+    assert_eq!(
+        serde_json::from_str::<ClientMessage>(r#"{"type":"teleport","to":1}"#).unwrap(),
+        ClientMessage::Unknown
+    );
+    for bad in
+        ["", "{}", "[]", "null", r#"{"type":1}"#, r#"{"type":"offer"}"#, r#"{"type":"hello","version":-1}"#]
+    {
         assert!(serde_json::from_str::<ClientMessage>(bad).is_err(), "{bad}");
     }
     let deep = "[".repeat(100_000);
