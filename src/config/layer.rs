@@ -77,6 +77,9 @@ pub struct Layer {
     /// Most viewers at a time [default: 100]
     #[arg(long, env = "DESKGATE_MAX_VIEWERS", value_name = "N")]
     pub max_viewers: Option<usize>,
+    /// A fault to show, for tests of what happens then: `ignore-damage`, `stall-encoder`
+    #[arg(long, hide = true, value_name = "FAULT")]
+    pub fault: Option<String>,
     /// Folder for what must outlive a restart [default: $XDG_RUNTIME_DIR/deskgate, else ~/.local/state/deskgate]
     #[arg(long, env = "DESKGATE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -170,7 +173,7 @@ impl Layer {
         lay_over!(self over lower:
             display, xauthority, source, listen, session, token_secret_file, revoked_tokens_file,
             forward_auth_header, owner, basic_auth_user, basic_auth_password, basic_auth_viewonly_password,
-            encoder, pipelines, fps, bitrate, resize, max_viewers, state_dir;
+            encoder, pipelines, fps, bitrate, resize, max_viewers, fault, state_dir;
             advertise, allowed_origin, forward_auth_from
         )
     }

@@ -81,6 +81,15 @@ impl fmt::Debug for Basic {
     }
 }
 
+/// A fault that real parts do not produce on demand, shown on request: for tests of what happens then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Damage is never reported.
+    IgnoreDamage,
+    /// The first encoder that a viewer gets freezes three seconds later.
+    StallEncoder,
+}
+
 /// Settings of one gateway.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
@@ -112,6 +121,8 @@ pub struct ServeConfig {
     pub resize: bool,
     /// Most viewers.
     pub max_viewers: usize,
+    /// A fault to show.
+    pub fault: Option<Fault>,
     /// For what must outlive a restart.
     pub state_dir: Option<PathBuf>,
 }
@@ -187,6 +198,7 @@ impl ServeConfig {
             settings: Settings { bitrate_kbps, fps },
             resize: layer.resize.unwrap_or(true),
             max_viewers: layer.max_viewers.unwrap_or(100),
+            fault: layer.fault.as_deref().map(fault).transpose()?,
             state_dir: layer.state_dir,
         })
     }
@@ -225,6 +237,14 @@ fn source(
         }
         Some("test") => Ok(Source::Test),
         Some(other) => Err(value("source", other, "x11 or test is expected")),
+    }
+}
+
+fn fault(name: &str) -> Result<Fault, ConfigError> {
+    match name {
+        "ignore-damage" => Ok(Fault::IgnoreDamage),
+        "stall-encoder" => Ok(Fault::StallEncoder),
+        other => Err(value("fault", other, "ignore-damage or stall-encoder is expected")),
     }
 }
 

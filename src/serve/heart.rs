@@ -36,6 +36,8 @@ use crate::wire::signal::{ByeReason, ClientMessage, ErrorCode, ServerMessage};
 const COMMANDS: usize = 256;
 /// How often figures are brought up to date.
 const TICK: Duration = Duration::from_secs(1);
+/// See `Fault::StallEncoder`.
+const STALL_AFTER: Duration = Duration::from_secs(3);
 
 /// Everything that the loop is made of.
 pub struct Parts {
@@ -59,6 +61,8 @@ pub struct Parts {
     pub desktop: Option<DesktopHandle>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// See `Fault::StallEncoder`.
+    pub stall_encoder: bool,
     /// For flags.
     pub link: Link,
 }
@@ -78,6 +82,7 @@ pub struct Heart {
     proved: bool,
     lost_frames: u64,
     next_tick: Instant,
+    stall_at: Option<Instant>,
     stopping: bool,
 }
 
@@ -93,6 +98,7 @@ impl Heart {
             proved: false,
             lost_frames: 0,
             next_tick: Instant::now(),
+            stall_at: None,
             stopping: false,
         }
     }
@@ -141,6 +147,9 @@ impl Heart {
 
     fn tick(&mut self, now: Instant) {
         self.parts.session.set_unix_time(unix_now());
+        if self.stall_at.take_if(|at| now >= *at).is_some() {
+            self.parts.renditions.stall();
+        }
         let bits: u64 =
             self.parts.mux.viewers().filter_map(|v| Some(self.parts.mux.ledger(v)?.bitrate(now, TICK))).sum();
         let metrics = &self.parts.metrics;
@@ -295,6 +304,9 @@ impl Heart {
         }
         self.parts.net.send(self.parts.mux.stage());
         if !watchers.is_empty() {
+            if std::mem::take(&mut self.parts.stall_encoder) {
+                self.stall_at = Some(now + STALL_AFTER);
+            }
             let latency = Instant::now().saturating_duration_since(frame.damaged_at);
             self.parts.metrics.capture_to_sent.observe(latency.as_secs_f64());
         }
@@ -349,7 +361,8 @@ impl Heart {
                 Ok(message) => Input::Message { viewer, message },
                 Err(_) => Input::Malformed { viewer },
             },
-            PeerEvent::Disconnected | PeerEvent::ControlOpen | PeerEvent::Loss(_) => return,
+            PeerEvent::Disconnected => Input::Silent { viewer },
+            PeerEvent::ControlOpen | PeerEvent::Loss(_) => return,
         };
         self.parts.session.handle(input, now);
     }

@@ -24,7 +24,7 @@ use self::link::{Command, Link};
 use self::metrics::Metrics;
 use self::renditions::Renditions;
 use crate::capture::{self, CaptureConfig};
-use crate::config::{ServeConfig, Source};
+use crate::config::{Fault, ServeConfig, Source};
 use crate::desktop;
 use crate::display::{BadDisplayName, DisplayName};
 use crate::frame::{Codec, Size};
@@ -160,7 +160,9 @@ fn parts(
         }
         Source::Test => capture::Source::Test { size: TEST_SIZE, still: false },
     };
-    let capture_config = CaptureConfig { fps: config.settings.fps, ..CaptureConfig::new(source) };
+    let ignore_damage = config.fault == Some(Fault::IgnoreDamage);
+    let capture_config =
+        CaptureConfig { fps: config.settings.fps, ignore_damage, ..CaptureConfig::new(source) };
     let capture = capture::spawn(capture_config, move |event| {
         events.send(Command::Capture(event));
     })?;
@@ -197,6 +199,7 @@ fn parts(
         capture,
         desktop,
         metrics,
+        stall_encoder: config.fault == Some(Fault::StallEncoder),
         link: link.clone(),
     })
 }

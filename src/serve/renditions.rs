@@ -148,6 +148,11 @@ impl Renditions {
         self.apply();
     }
 
+    /// Freezes the encoders at work, as a driver does.
+    pub fn stall(&self) {
+        self.each(Rendition::stall);
+    }
+
     /// For `/api/status`.
     pub fn report(&self) -> Vec<serde_json::Value> {
         let row = |(codec, r): (&Codec, &Running)| {

@@ -62,6 +62,11 @@ pub enum Input {
         /// To whom.
         viewer: u32,
     },
+    /// Nothing is heard of a viewer on its media path.
+    Silent {
+        /// Of whom.
+        viewer: u32,
+    },
     /// Media ended.
     Disconnected {
         /// For whom.

@@ -133,6 +133,7 @@ impl Session {
             Input::Closed { socket } => self.closed(socket, now),
             Input::Answered { viewer, codec } => self.set_media(viewer, Media::Connecting(codec), now),
             Input::Connected { viewer } => self.connected(viewer, now),
+            Input::Silent { viewer } => self.silent(viewer, now),
             Input::Disconnected { viewer } => {
                 self.set_media(viewer, Media::None, now);
                 self.release_held(viewer);
@@ -484,6 +485,15 @@ impl Session {
         let Some(codec) = self.viewers.get(&viewer).and_then(|v| v.media.codec()) else { return };
         self.set_media(viewer, Media::Connected(codec), now);
         self.need_keyframe(viewer, now);
+    }
+
+    fn silent(&mut self, viewer: u32, now: Instant) {
+        let Some(v) = self.viewers.get_mut(&viewer) else { return };
+        let Media::Connected(codec) = v.media else { return };
+        v.media = Media::Silent(codec);
+        v.gone_at = v.is_gone().then_some(now);
+        self.release_held(viewer);
+        self.update_renditions(now);
     }
 
     fn set_media(&mut self, viewer: u32, media: Media, now: Instant) {

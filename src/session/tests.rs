@@ -244,6 +244,22 @@ fn a_viewer_that_is_gone_is_forgotten_and_control_passes_on() {
 }
 
 #[test]
+fn a_silent_viewer_is_paused_and_goes_on_when_it_is_heard_again() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.watch(1, Codec::H264);
+    rig.session.handle(Input::Silent { viewer: 1 }, rig.now);
+    assert_eq!(renditions(&rig.drain()).unwrap().1, []);
+    rig.pass(60_000);
+    rig.session.handle(Input::Connected { viewer: 1 }, rig.now);
+    assert_eq!(renditions(&rig.drain()).unwrap().1, [Codec::H264]);
+    rig.session.handle(Input::Closed { socket: 1 }, rig.now);
+    rig.session.handle(Input::Silent { viewer: 1 }, rig.now);
+    rig.pass(RESUME_GRACE.as_millis() as u64);
+    assert_eq!(rig.session.viewer_count(), 0);
+}
+
+#[test]
 fn only_the_controller_resizes_after_a_pause() {
     let mut rig = Rig::new();
     rig.hello(1, Principal::controller("a"), None);

@@ -33,6 +33,8 @@ pub enum Media {
     Connecting(Codec),
     /// Flowing.
     Connected(Codec),
+    /// Nothing was heard of the viewer for some seconds: paused, and may come back.
+    Silent(Codec),
 }
 
 impl Media {
@@ -40,7 +42,7 @@ impl Media {
     pub fn codec(self) -> Option<Codec> {
         match self {
             Self::None => None,
-            Self::Connecting(codec) | Self::Connected(codec) => Some(codec),
+            Self::Connecting(codec) | Self::Connected(codec) | Self::Silent(codec) => Some(codec),
         }
     }
 }

@@ -37,6 +37,8 @@ export class Desk {
   private readonly wheel = new Wheel();
   private readonly timer: Timer;
   private buttons = 0;
+  /** Buttons down on the desktop, by mouse or finger. */
+  private readonly down = new Set<number>();
   private heart: number | undefined;
   private lockedAt: Point = { x: 0, y: 0 };
   private last: Point = { x: 0, y: 0 };
@@ -95,14 +97,15 @@ export class Desk {
   release(): void {
     const held = this.keyboard.reset() || this.buttons !== 0;
     this.buttons = 0;
+    this.down.clear();
     this.gate.clear();
     this.beat();
-    if (held || this.hooks.allowed()) this.hooks.send({ kind: "release" });
+    if (held || this.hooks.allowed()) this.send({ kind: "release" });
   }
 
   /** Sends keys that no keyboard pressed: the menu's. */
   play(events: readonly InputEvent[]): void {
-    if (this.hooks.allowed()) for (const event of events) this.hooks.send(event);
+    if (this.hooks.allowed()) for (const event of events) this.send(event);
   }
 
   /** Calls the soft keyboard up, or puts it away. */
@@ -165,20 +168,28 @@ export class Desk {
   }
 
   private emit(events: readonly InputEvent[]): void {
-    for (const event of events) this.hooks.send(event);
+    for (const event of events) this.send(event);
     this.beat();
     this.timer.arm();
   }
 
-  /** Held keys are repeated, so that the gateway can let go of them when this page falls silent. */
+  private send(event: InputEvent): void {
+    this.hooks.send(event);
+    if (event.kind !== "button") return;
+    if (event.down) this.down.add(event.button);
+    else this.down.delete(event.button);
+    this.beat();
+  }
+
+  /** What is held is repeated, so that the gateway can let go of it when this page falls silent. */
   private beat(): void {
-    if (this.keyboard.holding === (this.heart !== undefined)) return;
+    const holding = this.keyboard.holding || this.down.size > 0;
+    if (holding === (this.heart !== undefined)) return;
     window.clearInterval(this.heart);
     this.heart = undefined;
-    if (!this.keyboard.holding) return;
+    if (!holding) return;
     this.heart = window.setInterval(() => {
-      const heartbeat = this.keyboard.heartbeat();
-      if (heartbeat && this.hooks.allowed()) this.hooks.send(heartbeat);
+      if (this.hooks.allowed()) this.send(this.keyboard.heartbeat());
     }, this.hooks.heartbeatMs());
   }
 
@@ -283,7 +294,7 @@ export class Desk {
     this.emit(this.keyboard.reconcile(modifiersOf(event)));
     const at = this.place(event);
     this.gate.clear();
-    for (const change of changes) this.hooks.send({ kind: "button", ...change, at });
+    for (const change of changes) this.send({ kind: "button", ...change, at });
   }
 
   /** Screen pixel of the event; null while the pointer is locked. */
@@ -299,7 +310,7 @@ export class Desk {
     const now = performance.now();
     const motion = this.locked ? this.shift(event) : this.absolute(event);
     const due = this.gate.offer(motion, now);
-    if (due) this.hooks.send(due);
+    if (due) this.send(due);
     this.timer.arm();
   }
 
@@ -359,11 +370,11 @@ export class Desk {
     for (const event of events) {
       if (event.kind === "motion") {
         const due = this.gate.offer(event, now);
-        if (due) this.hooks.send(due);
+        if (due) this.send(due);
         continue;
       }
       this.gate.clear();
-      this.hooks.send(event);
+      this.send(event);
       if (event.kind === "button" && event.button === 3 && event.down && "vibrate" in navigator) navigator.vibrate(10);
     }
     this.last = this.touch.at();
@@ -396,7 +407,7 @@ export class Desk {
 
   private due(now: number): void {
     const motion = this.gate.poll(now);
-    if (motion && this.hooks.allowed()) this.hooks.send(motion);
+    if (motion && this.hooks.allowed()) this.send(motion);
     this.emit(this.keyboard.poll(now));
     const events = this.touch.poll(now);
     if (events.length > 0) this.gesture(events, now);

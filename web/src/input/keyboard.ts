@@ -100,9 +100,8 @@ export class Keyboard {
     this.locks = { caps: locks.caps, num: locks.num };
   }
 
-  /** Repeats what is held; null when nothing is. */
-  heartbeat(): InputEvent | null {
-    if (this.held.size === 0) return null;
+  /** Repeats what is held: no key may be, while a button is. */
+  heartbeat(): InputEvent {
     return { kind: "heartbeat", held: [...this.held.values()].map((held) => held.keysym).filter((k) => k !== 0) };
   }
 
