@@ -9,7 +9,7 @@
 //! 4 button     u8 button | u8 down | u8 at | u16 x | u16 y      button 1..=9 as in X11; at = 1: move there first
 //! 5 wheel      i16 dx | i16 dy | u8 at | u16 x | u16 y          1/120 notch; positive is right, down
 //! 6 text       UTF-8, 1..=4000 bytes                            IME composition, soft keyboards
-//! X
+//! 7 heartbeat  u8 n | n * u32 keysym                            every key held (none: a button is), n <= 64
 //! 8 release                                                     let go of everything (focus lost)
 //! 9 locks      u8 mask                                          1 Caps Lock, 2 Num Lock, as the viewer has them
 //! ```
