@@ -32,7 +32,7 @@ pub enum LogFormat {
 enum Command {
     /// Stream an X display to browsers
     #[cfg(feature = "gateway")]
-    Serve(gateway::Serve),
+    Serve(Box<gateway::Serve>),
     /// Start a small desktop of its own and stream it
     #[cfg(feature = "gateway")]
     Demo(gateway::Demo),

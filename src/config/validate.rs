@@ -281,9 +281,9 @@ mod tests {
 
     #[test]
     fn an_open_listener_for_others_is_refused() {
-        let listen = Some("0.0.0.0:8080".parse().unwrap());
-        let open = Layer { listen, ..Layer::default() };
-        assert_eq!(config(open.clone()).unwrap_err(), ConfigError::OpenListener(listen.unwrap()));
+        let listen = "0.0.0.0:8080".parse().unwrap();
+        let open = Layer { listen: Some(listen), ..Layer::default() };
+        assert_eq!(config(open.clone()).unwrap_err(), ConfigError::OpenListener(listen));
         assert!(config(Layer { token_secret_file: Some("s".into()), ..open.clone() }).is_ok());
         assert!(config(Layer { basic_auth_password: Some("s".into()), ..open }).is_ok());
     }

@@ -40,8 +40,8 @@ pub(super) fn router<G: Gateway>(shared: App<G>) -> Router {
 }
 
 impl<G: Gateway> Shared<G> {
-    fn principal(&self, headers: &HeaderMap, peer: Peer) -> Result<Principal, Response> {
-        self.guard.principal(headers, peer.0.ip()).map_err(|denied| self.refuse(denied))
+    fn principal(&self, headers: &HeaderMap, peer: Peer) -> Result<Principal, Denied> {
+        self.guard.principal(headers, peer.0.ip())
     }
 
     fn refuse(&self, denied: Denied) -> Response {
@@ -74,7 +74,7 @@ async fn swap_token<G: Gateway>(
 ) -> Response {
     let principal = match app.principal(&headers, peer) {
         Ok(principal) => principal,
-        Err(refused) => return refused,
+        Err(denied) => return app.refuse(denied),
     };
     let token = headers
         .get(header::AUTHORIZATION)
@@ -100,7 +100,7 @@ async fn status<G: Gateway>(
 ) -> Response {
     match app.principal(&headers, peer) {
         Ok(_) => Json(app.gateway.status().await).into_response(),
-        Err(refused) => refused,
+        Err(denied) => app.refuse(denied),
     }
 }
 
@@ -114,7 +114,7 @@ async fn metrics<G: Gateway>(
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], app.gateway.metrics()).into_response()
         }
-        Err(refused) => refused,
+        Err(denied) => app.refuse(denied),
     }
 }
 
@@ -125,6 +125,6 @@ async fn websocket<G: Gateway>(
 ) -> Response {
     match app.principal(request.headers(), peer) {
         Ok(principal) => socket::upgrade(app.gateway.clone(), principal, request),
-        Err(refused) => refused,
+        Err(denied) => app.refuse(denied),
     }
 }

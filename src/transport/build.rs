@@ -174,7 +174,6 @@ fn media_engine(format: &VideoFormat) -> Result<MediaEngine> {
                 ..video_codec(format)
             },
             payload_type: format.payload_type,
-            ..Default::default()
         },
         RtpCodecKind::Video,
     )?;
@@ -188,7 +187,6 @@ fn media_engine(format: &VideoFormat) -> Result<MediaEngine> {
                     ..Default::default()
                 },
                 payload_type: rtx,
-                ..Default::default()
             },
             RtpCodecKind::Video,
         )?;
@@ -203,7 +201,6 @@ fn media_engine(format: &VideoFormat) -> Result<MediaEngine> {
                 ..Default::default()
             },
             payload_type: 111,
-            ..Default::default()
         },
         RtpCodecKind::Audio,
     )?;

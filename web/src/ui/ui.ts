@@ -21,7 +21,10 @@ export class Ui {
     this.panel = new Panel(actions);
     this.menu = new Menu(actions);
     this.toolbar = new Toolbar(actions, () => this.toggleMenu(), () => actions.prefs({ stats: this.model?.prefs.stats !== true }));
-    root.append(this.panel.element, this.stats.element, this.bar.element, this.toolbar.element, this.menu.element, this.toasts.element);
+    // `?ui=none`: a page that embeds the desktop brings its own controls; what is waited for is still said.
+    const bare = new URLSearchParams(location.search).get("ui") === "none";
+    const controls = [this.stats.element, this.bar.element, this.toolbar.element, this.menu.element, this.toasts.element];
+    root.append(this.panel.element, ...(bare ? [] : controls));
     const refresh = (): void => {
       if (this.model) this.bar.update(this.model, this.wanted());
     };
