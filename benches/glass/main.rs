@@ -181,7 +181,9 @@ fn notes(runs: &[Run], products: &[&str]) -> String {
     let still = runs.iter().filter_map(|r| r.still.as_ref()).map(|s| s.latency.poll_ms);
     let motion = runs.iter().filter_map(|r| r.motion.as_ref()).map(|m| m.latency.poll_ms);
     let poll = rig::stats::max(&still.chain(motion).collect::<Vec<_>>());
-    lines.push(format!("The patch is looked at every {poll:.2} ms or more often."));
+    if !poll.is_nan() {
+        lines.push(format!("The patch is looked at every {poll:.2} ms or more often."));
+    }
     lines.join("\n")
 }
 

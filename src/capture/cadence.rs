@@ -55,6 +55,8 @@ pub struct Cadence {
     lock: Option<Lock>,
     active: bool,
     due: Instant,
+    /// The same for a change that follows a repeat, which need not wait for it.
+    due_after_repeat: Option<Instant>,
     last_frame: Option<Instant>,
     change: Option<Instant>,
     refresh: bool,
@@ -70,6 +72,7 @@ impl Cadence {
             lock: None,
             active: false,
             due: now,
+            due_after_repeat: None,
             last_frame: None,
             change: None,
             refresh: false,
@@ -156,6 +159,7 @@ impl Cadence {
     pub fn grabbed(&mut self, started: Instant) {
         let wanted = if self.refresh { self.last_frame } else { self.change.or(self.poll_due) };
         self.sent(started, wanted);
+        self.due_after_repeat = None;
         self.refinement.fresh(started);
         self.change = None;
         self.refresh = false;
@@ -168,13 +172,15 @@ impl Cadence {
 
     /// The last frame has gone out again.
     pub fn repeated(&mut self, now: Instant) {
+        let due = self.due;
         self.sent(now, self.repeat_due());
+        self.due_after_repeat.get_or_insert(due);
         self.refinement.repeated();
     }
 
-    /// Size in bytes of the newest access unit of a rendition.
-    pub fn encoded(&mut self, rendition: u64, bytes: usize) {
-        self.refinement.encoded(rendition, bytes);
+    /// Size in bytes of the newest access unit of a rendition, and whether it took all that a frame may take.
+    pub fn encoded(&mut self, rendition: u64, bytes: usize, starved: bool) {
+        self.refinement.encoded(rendition, bytes, starved);
     }
 
     /// A rendition has ended.
@@ -194,7 +200,7 @@ impl Cadence {
         };
         // A refresh does not wait for a tick of its own: any slot after the last frame will do.
         let since = if self.refresh { Some(self.last_frame.unwrap_or(now)) } else { self.change };
-        if since.is_some_and(|since| is_due(self.slot_for(since, now))) {
+        if since.is_some_and(|since| is_due(self.change_slot(since, now))) {
             return Step::Grab { full: self.refresh };
         }
         if self.poll_due.is_some_and(|due| is_due(self.slot_for(due, now).max(due))) {
@@ -215,6 +221,14 @@ impl Cadence {
         }
         let alive = last + KEEP_ALIVE;
         Some(self.refinement.due().map_or(alive, |due| due.max(last).min(alive)))
+    }
+
+    /// As [`Self::slot_for`], for a change: it overtakes the repeats of a picture that is out of date now.
+    fn change_slot(&self, since: Instant, now: Instant) -> Instant {
+        match self.due_after_repeat.filter(|_| self.lock.is_none()) {
+            Some(due) => due.max(since),
+            None => self.slot_for(since, now),
+        }
     }
 
     /// The earliest moment at which a frame wanted since `since` may go out.

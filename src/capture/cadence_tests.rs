@@ -53,7 +53,7 @@ impl Rig {
                 Step::Repeat => {
                     self.cadence.repeated(self.now);
                     self.encoded = self.encoded * 2 / 3;
-                    self.cadence.encoded(1, self.encoded);
+                    self.cadence.encoded(1, self.encoded, false);
                     self.note(false);
                 }
                 Step::Sleep(Some(until)) if until <= end => {

@@ -26,7 +26,7 @@ pub(super) struct Mail {
     pub resize: Option<Size>,
     /// Added (or replaced) or removed sinks.
     pub sinks: BTreeMap<u64, Option<Box<dyn FrameSink>>>,
-    pub encoded: BTreeMap<u64, usize>,
+    pub encoded: BTreeMap<u64, (usize, bool)>,
 }
 
 /// What both threads see.
@@ -154,11 +154,15 @@ impl CaptureHandle {
         self.post(|mail| mail.refresh = true);
     }
 
-    /// Size in bytes of the newest access unit made from sink `id`'s frames.
+    /// Size in bytes of the newest access unit made from sink `id`'s frames, and whether it took (nearly) all
+    /// that a frame may take.
     ///
-    /// Lets the refinement stop when there is nothing left to improve. Wakes nobody.
-    pub fn encoded(&self, id: u64, bytes: usize) {
-        self.0.shared.lock().encoded.insert(id, bytes);
+    /// Lets the refinement go on while bits are short, and stop when there is nothing left to improve.
+    pub fn encoded(&self, id: u64, bytes: usize, starved: bool) {
+        self.0.shared.lock().encoded.insert(id, (bytes, starved));
+        if starved {
+            self.0.shared.wake();
+        }
     }
 
     /// Locks to the controlling viewer's display, given the measured interval between its ticks, or unlocks.

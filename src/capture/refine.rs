@@ -5,8 +5,13 @@ use std::time::{Duration, Instant};
 
 /// The screen must have been unchanged for this long.
 const STILL: Duration = Duration::from_millis(300);
-/// Most repeats of one picture.
+/// The same, after a picture for which the bits did not suffice: it is visibly blurred, so that waiting costs
+/// more than the repeats do. Longer than two frames of a 60 Hz animation.
+const STARVED_STILL: Duration = Duration::from_millis(50);
+/// Most repeats of one picture that is to be sharpened.
 const MAX_REPEATS: u8 = 8;
+/// Most repeats of one picture while bits do not suffice: a page of text takes ten to twenty.
+const MAX_STARVED_REPEATS: u8 = 60;
 /// An access unit this small says "as before": there is nothing left to send.
 const FLOOR_BYTES: usize = 600;
 /// Sizes that differ by less than one part in this many are alike.
@@ -18,6 +23,7 @@ const ALIKE_PAIRS: u8 = 2;
 #[derive(Debug, Default)]
 struct Sizes {
     last: Option<usize>,
+    starved: bool,
     alike: u8,
     settled: bool,
 }
@@ -27,6 +33,7 @@ struct Sizes {
 pub struct Refinement {
     still_since: Option<Instant>,
     repeats: u8,
+    starved_repeats: u8,
     sizes: BTreeMap<u64, Sizes>,
 }
 
@@ -40,23 +47,30 @@ impl Refinement {
     pub fn fresh(&mut self, now: Instant) {
         self.still_since = Some(now);
         self.repeats = 0;
+        self.starved_repeats = 0;
         self.sizes.values_mut().for_each(|sizes| *sizes = Sizes::default());
     }
 
     /// The picture has gone out again.
     pub fn repeated(&mut self) {
-        self.repeats = self.repeats.saturating_add(1);
+        let counter = if self.starved() { &mut self.starved_repeats } else { &mut self.repeats };
+        *counter = counter.saturating_add(1);
     }
 
-    /// A rendition's newest access unit has `bytes` bytes.
-    pub fn encoded(&mut self, rendition: u64, bytes: usize) {
+    /// A rendition's newest access unit has `bytes` bytes, and took (nearly) all that one frame may take.
+    pub fn encoded(&mut self, rendition: u64, bytes: usize, starved: bool) {
         let sizes = self.sizes.entry(rendition).or_default();
+        sizes.starved = starved;
         if self.repeats > 0 {
             let alike = sizes.last.is_some_and(|last| last.abs_diff(bytes) * ALIKE <= last);
             sizes.alike = if alike { sizes.alike.saturating_add(1) } else { 0 };
             sizes.settled = bytes <= FLOOR_BYTES || sizes.alike >= ALIKE_PAIRS;
         }
         sizes.last = Some(bytes);
+    }
+
+    fn starved(&self) -> bool {
+        self.starved_repeats < MAX_STARVED_REPEATS && self.sizes.values().any(|sizes| sizes.starved)
     }
 
     /// A rendition has ended.
@@ -66,6 +80,9 @@ impl Refinement {
 
     /// When the next repeat is wanted; nothing when the picture is as sharp as it gets.
     pub fn due(&self) -> Option<Instant> {
+        if self.starved() {
+            return self.still_since.map(|since| since + STARVED_STILL);
+        }
         let settled = !self.sizes.is_empty() && self.sizes.values().all(|sizes| sizes.settled);
         if self.repeats >= MAX_REPEATS || settled {
             return None;
@@ -82,11 +99,11 @@ mod tests {
         let start = Instant::now();
         let mut refinement = Refinement::default();
         refinement.fresh(start);
-        refinement.encoded(1, 20_000);
+        refinement.encoded(1, 20_000, false);
         let mut count = 0;
         while refinement.due().is_some() {
             refinement.repeated();
-            refinement.encoded(1, sizes.get(count).copied().unwrap_or(50));
+            refinement.encoded(1, sizes.get(count).copied().unwrap_or(50), false);
             count += 1;
         }
         count
@@ -104,14 +121,45 @@ mod tests {
     }
 
     #[test]
+    fn a_starved_picture_is_repeated_early_and_until_the_bits_suffice() {
+        let start = Instant::now();
+        let mut refinement = Refinement::default();
+        refinement.fresh(start);
+        refinement.encoded(1, 16_000, true);
+        for _ in 0..20 {
+            assert_eq!(refinement.due(), Some(start + STARVED_STILL));
+            refinement.repeated();
+            refinement.encoded(1, 16_000, true);
+        }
+        refinement.encoded(1, 5_000, false);
+        assert_eq!(refinement.due(), Some(start + STILL));
+        refinement.repeated();
+        refinement.encoded(1, 100, false);
+        assert_eq!(refinement.due(), None);
+    }
+
+    #[test]
+    fn starvation_without_end_is_given_up() {
+        let mut refinement = Refinement::default();
+        refinement.fresh(Instant::now());
+        let mut count = 0;
+        while refinement.due().is_some() && count < 1_000 {
+            refinement.encoded(1, 16_000, true);
+            refinement.repeated();
+            count += 1;
+        }
+        assert!(count <= usize::from(MAX_STARVED_REPEATS) + usize::from(MAX_REPEATS), "{count}");
+    }
+
+    #[test]
     fn every_rendition_must_have_settled() {
         let mut refinement = Refinement::default();
         refinement.fresh(Instant::now());
-        refinement.encoded(1, 9_000);
-        refinement.encoded(2, 9_000);
+        refinement.encoded(1, 9_000, false);
+        refinement.encoded(2, 9_000, false);
         refinement.repeated();
-        refinement.encoded(1, 40);
-        refinement.encoded(2, 7_000);
+        refinement.encoded(1, 40, false);
+        refinement.encoded(2, 7_000, false);
         assert!(refinement.due().is_some());
         refinement.forget(2);
         assert!(refinement.due().is_none());

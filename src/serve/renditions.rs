@@ -1,6 +1,7 @@
 //! The encoders that exist at the moment, and what feeds them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -15,6 +16,13 @@ use crate::wire::signal::Settings;
 
 /// Until the display is there an encoder is made for this size; the first frame changes it.
 const GUESS: Size = Size { width: 1280, height: 720 };
+
+/// A frame that takes more than one part in this many of its bits had too few of them.
+const STARVED: usize = 3;
+
+fn frame_bytes(settings: Settings) -> usize {
+    (settings.bitrate_kbps * 125 / settings.fps.max(1)) as usize
+}
 
 struct Running {
     id: u64,
@@ -36,6 +44,8 @@ pub struct Renditions {
     metrics: Arc<Metrics>,
     settings: Settings,
     size: Size,
+    /// Bytes that a frame may take: bitrate over frame limit.
+    frame_bytes: Arc<AtomicUsize>,
     wanted: BTreeSet<Codec>,
     fed: BTreeSet<Codec>,
     /// A codec that is encoded for nobody, until its first frame proves that it can be.
@@ -61,6 +71,7 @@ impl Renditions {
             metrics,
             settings,
             size: GUESS,
+            frame_bytes: Arc::new(AtomicUsize::new(frame_bytes(settings))),
             wanted: BTreeSet::new(),
             fed: BTreeSet::new(),
         }
@@ -86,12 +97,14 @@ impl Renditions {
     /// Settings of every rendition.
     pub fn set_bitrate(&mut self, kbps: u32) {
         self.settings.bitrate_kbps = kbps;
+        self.frame_bytes.store(frame_bytes(self.settings), Ordering::Relaxed);
         self.each(|r| r.set_bitrate(kbps));
     }
 
     /// Settings of every rendition.
     pub fn set_fps(&mut self, fps: u32) {
         self.settings.fps = fps;
+        self.frame_bytes.store(frame_bytes(self.settings), Ordering::Relaxed);
         self.each(|r| r.set_fps(fps));
     }
 
@@ -225,9 +238,11 @@ impl Renditions {
     fn on_event(&self, id: u64, codec: Codec) -> OnRendition {
         let packetizer = Mutex::new(Packetizer::new(codec));
         let (link, capture, metrics) = (self.link.clone(), self.capture.clone(), self.metrics.clone());
+        let frame_bytes = self.frame_bytes.clone();
         Box::new(move |event| match event {
             RenditionEvent::AccessUnit(unit) => {
-                capture.encoded(id, unit.data.len());
+                let bytes = unit.data.len();
+                capture.encoded(id, bytes, bytes * STARVED >= frame_bytes.load(Ordering::Relaxed));
                 metrics.frame(unit.data.len(), unit.encoded_at.saturating_duration_since(unit.captured_at));
                 let payloads =
                     packetizer.lock().unwrap_or_else(PoisonError::into_inner).packetize(&unit.data);

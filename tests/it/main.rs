@@ -4,8 +4,10 @@
 mod capture;
 mod demo;
 mod desktop;
+mod glass;
 mod golden;
 mod media;
+mod settings;
 mod tidy;
 mod transport;
 mod wire;

@@ -32,6 +32,7 @@ pub struct CpuMeter {
 enum Counted {
     Tree(u32),
     Alone(u32),
+    Machine,
 }
 
 impl CpuMeter {
@@ -43,6 +44,11 @@ impl CpuMeter {
     /// Counts for the one process `id`, from now on.
     pub fn alone(id: u32) -> Self {
         Self::start(Counted::Alone(id))
+    }
+
+    /// Counts for everything that runs on this machine, from now on.
+    pub fn machine() -> Self {
+        Self::start(Counted::Machine)
     }
 
     /// Processor cores used on average since the start.
@@ -62,6 +68,7 @@ impl Counted {
             // A child's time moves to its parent once it has been waited for: both together only grow.
             Self::Tree(root) => tree(root).iter().map(|p| p.own_ticks + p.reaped_ticks).sum(),
             Self::Alone(id) => read_stat(id).map_or(0, |p| p.own_ticks),
+            Self::Machine => busy_ticks(&fs::read_to_string("/proc/stat").unwrap_or_default()),
         }
     }
 }
@@ -126,6 +133,13 @@ fn tree(root: u32) -> Vec<Stat> {
     }
 }
 
+/// The busy part of the first line of `/proc/stat`: all but idling and waiting for disks.
+fn busy_ticks(text: &str) -> u64 {
+    let fields = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<u64> = fields.take(8).filter_map(|f| f.parse().ok()).collect();
+    ticks.iter().enumerate().filter(|(i, _)| ![3, 4].contains(i)).map(|(_, t)| t).sum()
+}
+
 fn read_stat(id: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
 }
@@ -156,6 +170,12 @@ mod tests {
         let stat = parse_stat(text).unwrap();
         assert_eq!((stat.id, stat.parent, stat.group), (42, 7, 40));
         assert_eq!((stat.own_ticks, stat.reaped_ticks), (120, 34));
+    }
+
+    #[test]
+    fn idling_is_not_busy() {
+        assert_eq!(busy_ticks("cpu  10 1 5 9000 70 2 3 4 50 60\ncpu0 1 1 1 1 1 1 1 1 1 1\n"), 25);
+        assert_eq!(busy_ticks(""), 0);
     }
 
     #[test]

@@ -31,8 +31,9 @@ impl Process {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(program);
         for (key, _) in std::env::vars_os() {
-            if key.to_string_lossy().starts_with("SELKIES_") {
-                command.env_remove(key);
+            let name = key.to_string_lossy();
+            if name.starts_with("SELKIES_") || name.starts_with("DESKGATE_") {
+                command.env_remove(&key);
             }
         }
         command.env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.path()).env_remove("XAUTHORITY");

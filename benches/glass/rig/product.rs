@@ -123,6 +123,7 @@ impl Product for Deskgate {
     fn configure(&self, command: &mut Command, display: &str, port: u16, _home: &Path) {
         command.env("NO_COLOR", "1");
         command.args(["serve", "--display", display, "--listen", &format!("127.0.0.1:{port}")]);
+        command.args(["--bitrate", &BITRATE_KBPS.to_string(), "--fps", "60", "--resize", "false"]);
         add_words(command, "GLASS_DESKGATE_ARGS");
     }
 

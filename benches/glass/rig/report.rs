@@ -62,6 +62,9 @@ const ROWS: &[Row] = &[
     row("Chromium CPU, no change, cores", 3, Want::Nothing, |r| idle(r, |c| c.browser)),
     row("Chromium CPU, motion, cores", 3, Want::Nothing, |r| motion(r, |c| c.browser)),
     row("the rig's own CPU, motion, cores", 3, Want::Nothing, |r| motion(r, |c| c.rig)),
+    row("other programs' CPU, motion, worst run, cores", 2, Want::AtMost(0.2), |r| {
+        max(&pick(r, |r| r.motion.as_ref().map(|m| m.cores.others)))
+    }),
     row("server memory, resident, MiB", 0, Want::Ratio(0.4), |r| median(&pick(r, |r| Some(r.memory.rss)))),
     row("server memory, proportional, MiB", 0, Want::Nothing, |r| median(&pick(r, |r| Some(r.memory.pss)))),
     row("browser start to first picture, ms", 0, Want::Nothing, |r| {
