@@ -1,6 +1,6 @@
 use super::*;
 use crate::wire::input::{InputEvent, InputFrame, Point};
-use crate::wire::signal::{CssSize, Feedback};
+use crate::wire::signal::{ControlAction, CssSize, Feedback, Fit, SettingsChange};
 
 const SCREEN_SIZE: Size = Size { width: 1280, height: 720 };
 
