@@ -22,7 +22,8 @@ bench: all setup-test ## the measured tables of the README
 	cargo bench --bench glass -- --product "target/release/deskgate"
 
 test-rust: setup-test web
-	cargo test --locked --no-fail-fast
+	cargo test --locked --no-fail-fast --lib --bins --test it
+	cargo test --locked --no-fail-fast --test alone -- --test-threads=1
 
 test-web: setup-test
 	npm --prefix web test --silent

@@ -4,6 +4,7 @@
 mod gateway;
 
 use std::error::Error;
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -64,7 +65,9 @@ impl Cli {
 pub fn init_logging(format: LogFormat) {
     // The WebRTC core logs every oddity of a path at its own levels; what matters comes through our own lines.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rtc=error"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // Colours are for people: in a file they are noise.
+    let builder = builder.with_ansi(stderr().is_terminal());
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

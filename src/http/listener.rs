@@ -6,18 +6,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::routes::{self, Shared};
 use super::{Gateway, Guard};
 
-/// Connections at a time, authenticated or not.
+/// Connections at a time, authenticated or not, WebSockets included.
 const MAX_CONNECTIONS: usize = 1_024;
+/// Descriptors that are not for connections: encoders, the display, files of the page.
+const OTHER_DESCRIPTORS: usize = 128;
 /// A connection without a whole request head by then is closed.
 const HEAD: Duration = Duration::from_secs(10);
+
+/// A connection's place among [`MAX_CONNECTIONS`]; a WebSocket keeps it past the upgrade.
+pub(super) type Permit = Arc<OwnedSemaphorePermit>;
+
+/// As many connections as leave descriptors for the rest of the gateway, which would fail first otherwise.
+fn max_connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|l| usize::try_from(l).ok()).unwrap_or(usize::MAX);
+    limit.saturating_sub(OTHER_DESCRIPTORS).clamp(limit.min(8), MAX_CONNECTIONS)
+}
 
 /// Serves HTTP on `listener` until the returned future is dropped.
 ///
@@ -25,7 +38,7 @@ const HEAD: Duration = Duration::from_secs(10);
 /// Only those that end the listener; a failing connection ends alone.
 pub async fn serve<G: Gateway>(listener: TcpListener, gateway: Arc<G>, guard: Guard) -> io::Result<()> {
     let router = routes::router(Arc::new(Shared { gateway, guard }));
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(max_connections()));
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -42,17 +55,21 @@ pub async fn serve<G: Gateway>(listener: TcpListener, gateway: Arc<G>, guard: Gu
         };
         let router = router.clone();
         tokio::spawn(async move {
-            connection(stream, peer, router).await;
-            drop(permit);
+            connection(stream, peer, router, Arc::new(permit)).await;
         });
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: axum::Router) {
+async fn connection(stream: TcpStream, peer: SocketAddr, router: axum::Router, permit: Permit) {
     // Signalling is small messages, and each of them is waited for.
     let _ = stream.set_nodelay(true);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let service = TowerToHyperService::new(router.layer(axum::Extension(routes::Peer(peer))));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(routes::Peer(peer));
+        request.extensions_mut().insert(permit.clone());
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -62,4 +79,5 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: axum::Router) {
     if let Err(error) = served {
         tracing::trace!(%error, %peer, "connection ended");
     }
+    drop(permit);
 }

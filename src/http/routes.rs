@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use serde_json::json;
 
 use super::auth::Denied;
+use super::listener::Permit;
 use super::{Gateway, Guard, assets, socket, unix_now};
 use crate::session::Principal;
 
@@ -121,10 +122,11 @@ async fn metrics<G: Gateway>(
 async fn websocket<G: Gateway>(
     State(app): State<App<G>>,
     Extension(peer): Extension<Peer>,
+    Extension(permit): Extension<Permit>,
     request: Request,
 ) -> Response {
     match app.principal(request.headers(), peer) {
-        Ok(principal) => socket::upgrade(app.gateway.clone(), principal, request),
+        Ok(principal) => socket::upgrade(app.gateway.clone(), principal, permit, request),
         Err(denied) => app.refuse(denied),
     }
 }

@@ -9,15 +9,17 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{SinkExt, StreamExt};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::listener::Permit;
 use super::{Gateway, OUTBOX, SocketEvent, ToSocket};
-use crate::session::Principal;
+use crate::session::{Bucket, Principal};
 use crate::wire::signal::{ByeReason, ClientMessage, ServerMessage};
 use crate::wire::{MAX_INPUT_BYTES, MAX_JSON_BYTES, SUBPROTOCOL};
 
@@ -28,6 +30,13 @@ const PING: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(15);
 /// A write that takes longer means that nobody reads.
 const WRITE: Duration = Duration::from_secs(5);
+/// How long a socket that was told goodbye is listened to, until it hangs up.
+const LINGER: Duration = Duration::from_secs(1);
+/// Frames of any kind, pings too, a second and at once. A page with a 1 kHz mouse stays far below; what comes
+/// faster waits in the sender's socket.
+const FRAMES: (u32, u32) = (4_000, 8_000);
+/// Pause for each frame over that.
+const PAUSE: Duration = Duration::from_millis(10);
 /// What may wait in one socket's write buffer, in bytes.
 const WRITE_BUFFER: usize = 1 << 20;
 
@@ -45,7 +54,12 @@ fn is(headers: &HeaderMap, name: header::HeaderName, value: &str) -> bool {
 }
 
 /// Answers the upgrade (RFC 6455 §4.2) and runs the socket.
-pub(super) fn upgrade<G: Gateway>(gateway: Arc<G>, principal: Principal, mut request: Request) -> Response {
+pub(super) fn upgrade<G: Gateway>(
+    gateway: Arc<G>,
+    principal: Principal,
+    permit: Permit,
+    mut request: Request,
+) -> Response {
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map(|k| derive_accept_key(k.as_bytes()));
     let valid = is(headers, header::UPGRADE, "websocket")
@@ -69,6 +83,7 @@ pub(super) fn upgrade<G: Gateway>(gateway: Arc<G>, principal: Principal, mut req
             }
             Err(error) => tracing::debug!(%error, "upgrade failed"),
         }
+        drop(permit);
     });
     let protocol = [
         (header::UPGRADE, "websocket"),
@@ -122,10 +137,14 @@ async fn pump<G: Gateway>(
 ) {
     let mut ping = interval(PING);
     let mut heard = Instant::now();
+    let mut frames = Bucket::new(FRAMES.0, FRAMES.1, heard.into_std());
     loop {
         tokio::select! {
             message = stream.next() => {
                 heard = Instant::now();
+                if !frames.take(heard.into_std()) {
+                    sleep(PAUSE).await;
+                }
                 let Some(event) = read(message) else {
                     return close(stream, None, CloseCode::Normal).await;
                 };
@@ -188,6 +207,14 @@ async fn close(stream: &mut Stream, bye: Option<String>, code: CloseCode) {
     }
     // The other side may be gone already: then there is nobody to tell.
     let _ = timeout(WRITE, stream.close(Some(CloseFrame { code, reason: Default::default() }))).await;
+    // Closed over bytes that nobody read, TCP resets the connection, and the goodbye is lost on its way.
+    let tcp = stream.get_mut();
+    let _ = timeout(LINGER, async {
+        tcp.shutdown().await?;
+        while tcp.read(&mut [0; 4_096]).await? > 0 {}
+        std::io::Result::Ok(())
+    })
+    .await;
 }
 
 fn bye(reason: ByeReason, message: &str) -> String {

@@ -84,6 +84,14 @@ pub fn check_name(catalog: &Catalog, name: &str) -> Result<(), UnknownEncoder> {
     Err(UnknownEncoder { name: name.to_owned(), known })
 }
 
+/// Every codec, the preferred first: that of an encoder asked for by name, else H.264.
+pub fn codecs(catalog: &Catalog, forced: Option<&str>) -> Vec<Codec> {
+    let asked = |codec: &Codec| forced.is_some_and(|name| catalog.of(*codec).any(|e| answers_to(e, name)));
+    let mut codecs = vec![Codec::H264, Codec::Vp8];
+    codecs.sort_by_key(|codec| !asked(codec));
+    codecs
+}
+
 /// Orders the entries of `codec`. A forced name narrows only the codec that it belongs to, so that a viewer who
 /// cannot decode that codec still gets a picture.
 pub fn choose(catalog: &Catalog, codec: Codec, host: &Host, forced: Option<&str>) -> Choice {
@@ -175,6 +183,14 @@ mod tests {
         assert_eq!(names(&with(Codec::H264, "nvh264enc")), ["nvcudah264enc", "nvh264enc-legacy"]);
         assert_eq!(names(&with(Codec::H264, "h264enc")).len(), 5);
         assert_eq!(names(&with(Codec::Vp8, "openh264enc")), ["vp8enc"]);
+    }
+
+    #[test]
+    fn the_codec_of_a_forced_name_is_preferred() {
+        let catalog = Catalog::shipped().unwrap();
+        assert_eq!(codecs(&catalog, None), [Codec::H264, Codec::Vp8]);
+        assert_eq!(codecs(&catalog, Some("x264enc")), [Codec::H264, Codec::Vp8]);
+        assert_eq!(codecs(&catalog, Some("vp8enc")), [Codec::Vp8, Codec::H264]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! PURE. From the BT.709 that capture makes to the BT.601 that a decoder assumes where a stream cannot say.
 //!
-//! VP8 has no field for it, and `openh264enc` of GStreamer 1.22 writes none: read as BT.601, a BT.709 picture has
-//! its greens and reds off by up to 20 of 255.
+//! VP8 has no field for it: read as BT.601, a BT.709 picture has its greens and reds off by up to 20 of 255.
 
 use super::picture::Layout;
 use crate::frame::PixelFormat;

@@ -420,7 +420,7 @@ impl Heart {
             return;
         }
         let Some((&id, socket)) = self.sockets.iter().find(|(_, s)| s.viewer == Some(viewer)) else { return };
-        if socket.outbox.try_send(ToSocket::Text(text)).is_err() {
+        if let Err(mpsc::error::TrySendError::Full(_)) = socket.outbox.try_send(ToSocket::Text(text)) {
             tracing::info!(viewer, code = "slow-socket", "its socket takes no more messages");
             // Dropping the outbox closes the socket, which then reports that it closed.
             self.sockets.remove(&id);
@@ -490,7 +490,10 @@ impl Heart {
             },
             "renditions": parts.renditions.report(),
             "media": viewers,
-            "refused": { "unknown": refused.unknown, "integrity": refused.integrity, "unverified": refused.unverified },
+            "refused": {
+                "unknown": refused.unknown, "integrity": refused.integrity, "unverified": refused.unverified,
+                "excess": refused.excess,
+            },
         })
     }
 }

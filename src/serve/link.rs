@@ -105,6 +105,12 @@ impl Link {
 
 impl Gateway for Link {
     fn socket_event(&self, socket: u64, event: SocketEvent) -> bool {
+        if matches!(event, SocketEvent::Closed) {
+            // Said once: lost in a full queue, its viewer would stay for ever. The loop never waits for us.
+            let taken = self.commands.send(Command::Socket { socket, event }).is_ok();
+            self.waker.wake();
+            return taken;
+        }
         self.send(Command::Socket { socket, event })
     }
 

@@ -7,7 +7,6 @@ mod metrics;
 mod renditions;
 mod secrets;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,15 +21,15 @@ use self::addresses::addresses;
 use self::heart::{Heart, Parts};
 use self::link::{Command, Link};
 use self::metrics::Metrics;
-use self::renditions::Renditions;
+use self::renditions::{Encoders, Renditions};
 use crate::capture::{self, CaptureConfig};
 use crate::config::{Fault, ServeConfig, Source};
 use crate::desktop;
 use crate::display::{BadDisplayName, DisplayName};
-use crate::frame::{Codec, Size};
+use crate::frame::Size;
 use crate::http::auth::Auth;
 use crate::http::{self, Guard};
-use crate::media::catalog::{Catalog, CatalogError, Entry};
+use crate::media::catalog::{Catalog, CatalogError};
 use crate::media::choose::{self, UnknownEncoder};
 use crate::media::host;
 use crate::session::{Session, SessionConfig};
@@ -148,7 +147,7 @@ fn parts(
     ticket_key: Vec<u8>,
     net: Net,
     candidates: Vec<SocketAddr>,
-    encoders: BTreeMap<Codec, Vec<Arc<Entry>>>,
+    encoders: Encoders,
     metrics: Arc<Metrics>,
     link: &Link,
 ) -> Result<Parts, ServeError> {
@@ -238,16 +237,18 @@ pub fn catalog(config: Option<&std::path::Path>) -> Result<Catalog, ServeError> 
     Ok(shipped.with(files.iter().map(|(path, text)| (path.as_str(), text.as_str())))?)
 }
 
-fn encoders(config: &ServeConfig) -> Result<BTreeMap<Codec, Vec<Arc<Entry>>>, ServeError> {
+/// What to try for each codec, the preferred codec first.
+fn encoders(config: &ServeConfig) -> Result<Encoders, ServeError> {
     gstreamer::init().map_err(|e| ServeError::Gstreamer(e.to_string()))?;
     let catalog = catalog(config.pipelines.as_deref())?;
     if let Some(name) = &config.encoder {
         choose::check_name(&catalog, name)?;
     }
     let host = host::detect(&catalog);
-    let candidates: BTreeMap<Codec, Vec<Arc<Entry>>> = [Codec::H264, Codec::Vp8]
+    let forced = config.encoder.as_deref();
+    let candidates: Encoders = choose::codecs(&catalog, forced)
         .into_iter()
-        .map(|codec| (codec, choose::choose(&catalog, codec, &host, config.encoder.as_deref()).candidates))
+        .map(|codec| (codec, choose::choose(&catalog, codec, &host, forced).candidates))
         .filter(|(_, entries)| !entries.is_empty())
         .collect();
     if candidates.is_empty() { Err(ServeError::NoEncoder) } else { Ok(candidates) }

@@ -235,6 +235,13 @@ impl Session {
             );
         }
         let known = ticket.as_ref().filter(|t| self.viewers.contains_key(&t.viewer)).map(|t| t.viewer);
+        // Who left in the last seconds keeps a place only while nobody needs it.
+        if known.is_none()
+            && self.viewers.len() >= self.config.max_viewers
+            && let Some(gone) = self.longest_gone()
+        {
+            self.forget(gone, now);
+        }
         if known.is_none() && self.viewers.len() >= self.config.max_viewers {
             return self.close(socket, ByeReason::Full, "this session is full: ask somebody to leave");
         }
@@ -326,6 +333,10 @@ impl Session {
     fn connected(&mut self, viewer: u32, now: Instant) {
         let Some(codec) = self.viewers.get(&viewer).and_then(|v| v.media.codec()) else { return };
         self.set_media(viewer, Media::Connected(codec), now);
+        // Key frames of the last moments went to nobody: the first one who looks need not wait for the ration.
+        if self.watchers(codec).eq([viewer]) {
+            self.keyframes.remove(&codec);
+        }
         self.need_keyframe(viewer, now);
     }
 
@@ -376,6 +387,11 @@ impl Session {
             viewer.gone_at = Some(now);
             self.release_held(id);
         }
+    }
+
+    fn longest_gone(&self) -> Option<u32> {
+        let gone = self.viewers.iter().filter_map(|(id, v)| Some((v.gone_at?, *id)));
+        gone.min().map(|(_, id)| id)
     }
 
     /// Ends a viewer and passes control on.

@@ -25,7 +25,13 @@ impl Session {
         }
         match message {
             ClientMessage::Hello { .. } | ClientMessage::Unknown => {}
-            ClientMessage::Offer { sdp } => self.outputs.push_back(Output::Answer { viewer, sdp }),
+            ClientMessage::Offer { sdp } => {
+                if self.viewers.get_mut(&viewer).is_some_and(|v| v.offers.take(now)) {
+                    self.outputs.push_back(Output::Answer { viewer, sdp });
+                } else {
+                    self.error(viewer, ErrorCode::RateLimited, "too many offers: wait a second");
+                }
+            }
             ClientMessage::Candidate { candidate, sdp_mid, sdp_m_line_index } => {
                 if let Some(candidate) = candidate.filter(|c| !c.is_empty()) {
                     let (mid, index) = (sdp_mid, sdp_m_line_index);

@@ -10,6 +10,8 @@ use crate::wire::signal::{CssSize, Fit, Right, Status};
 
 /// Messages a second, and at once, before a viewer is told to slow down.
 const MESSAGES: (u32, u32) = (50, 200);
+/// Offers: each builds a peer connection, and may start an encoder.
+const OFFERS: (u32, u32) = (1, 10);
 /// Input frames: a 1 kHz mouse and some.
 const INPUT: (u32, u32) = (2_000, 4_000);
 
@@ -70,6 +72,8 @@ pub struct Viewer {
     pub relative: Option<(i32, i32)>,
     /// Budget of JSON messages.
     pub messages: Bucket,
+    /// Budget of offers.
+    pub offers: Bucket,
     /// Budget of input frames.
     pub input: Bucket,
     /// The status that it was last sent.
@@ -92,6 +96,7 @@ impl Viewer {
             seq: None,
             relative: None,
             messages: Bucket::new(MESSAGES.0, MESSAGES.1, now),
+            offers: Bucket::new(OFFERS.0, OFFERS.1, now),
             input: Bucket::new(INPUT.0, INPUT.1, now),
             told: None,
             gone_at: None,

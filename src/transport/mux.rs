@@ -3,7 +3,7 @@
 //! `rtc` takes DTLS and SRTP from any address once a pair is selected, so the filter stands here: media is
 //! routed by 5-tuple, and only from a 5-tuple from which an authenticated Binding request has come.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::peer::{Peer, PeerEvent, Transmit};
 use super::port::{self, Datagram, TransactionId};
 use super::send::SendStage;
 use crate::frame::Codec;
+use crate::session::Bucket;
 
 /// Paths remembered for one viewer; the oldest falls out (network changes, dual stack).
 const MAX_PATHS: usize = 16;
@@ -26,6 +27,12 @@ const MAX_PATHS: usize = 16;
 const TRANSACTION_LIFE: Duration = Duration::from_secs(10);
 /// Most transactions remembered.
 const MAX_TRANSACTIONS: usize = 4_096;
+
+/// Datagrams of one viewer, a second and at once. Each is decrypted by the loop that serves everybody; a 1 kHz
+/// mouse and all acknowledgements stay below.
+const DATAGRAMS: (u32, u32) = (4_000, 4_000);
+/// RTCP sources of one viewer. `rtc` 0.21 keeps state for each before it checks that the packet is authentic.
+const MAX_RTCP_SOURCES: usize = 64;
 
 /// Our address and theirs.
 type Path = (SocketAddr, SocketAddr);
@@ -38,6 +45,8 @@ struct Slot {
     transport_cc: Option<u8>,
     ledger: Ledger,
     heard_at: Instant,
+    budget: Bucket,
+    rtcp_sources: BTreeSet<u32>,
 }
 
 /// Datagrams that were not taken, by reason.
@@ -49,6 +58,28 @@ pub struct Refused {
     pub integrity: u64,
     /// DTLS or RTP from a path that passed no check.
     pub unverified: u64,
+    /// What a viewer has no business to send: media, RTCP in the name of many, too much of anything.
+    pub excess: u64,
+}
+
+impl Slot {
+    /// Whether a datagram of its own path may go on to the peer.
+    fn admits(&mut self, bytes: &[u8], now: Instant) -> bool {
+        if !self.budget.take(now) {
+            return false;
+        }
+        match bytes {
+            // RTCP by its packet types (RFC 5761 §4); the sender's SSRC is not encrypted (RFC 3711 §3.4).
+            [128..=191, 192..=223, _, _, a, b, c, d, ..] => {
+                let source = u32::from_be_bytes([*a, *b, *c, *d]);
+                let room = self.rtcp_sources.len() < MAX_RTCP_SOURCES;
+                self.rtcp_sources.contains(&source) || (room && self.rtcp_sources.insert(source))
+            }
+            // Viewers send no sound or picture yet.
+            [128..=191, ..] => false,
+            _ => true,
+        }
+    }
 }
 
 /// See the module. Keys are viewer numbers.
@@ -91,6 +122,8 @@ impl Mux {
             transport_cc,
             ledger: Ledger::default(),
             heard_at: now,
+            budget: Bucket::new(DATAGRAMS.0, DATAGRAMS.1, now),
+            rtcp_sources: BTreeSet::new(),
         };
         self.peers.insert(viewer, slot);
         self.settle(viewer, now);
@@ -100,9 +133,8 @@ impl Mux {
     pub fn remove(&mut self, viewer: u32) {
         let Some(slot) = self.peers.remove(&viewer) else { return };
         self.by_ufrag.remove(&slot.ufrag);
-        slot.paths.iter().for_each(|path| {
-            self.by_path.remove(path);
-        });
+        // A path may be another viewer's by now: ports are used again.
+        self.by_path.retain(|_, owner| *owner != viewer);
         self.transactions.retain(|_, (owner, _)| *owner != viewer);
     }
 
@@ -121,7 +153,11 @@ impl Mux {
             Datagram::Media => {
                 let viewer = self.by_path.get(&path).copied();
                 self.refused.unverified += u64::from(viewer.is_none());
-                viewer
+                viewer.filter(|viewer| {
+                    let fits = self.peers.get_mut(viewer).is_some_and(|slot| slot.admits(bytes, now));
+                    self.refused.excess += u64::from(!fits);
+                    fits
+                })
             }
             Datagram::OtherStun | Datagram::Unknown => {
                 self.refused.unknown += 1;
@@ -154,6 +190,7 @@ impl Mux {
             slot.paths.push_back(path);
             if slot.paths.len() > MAX_PATHS
                 && let Some(oldest) = slot.paths.pop_front()
+                && self.by_path.get(&oldest) == Some(&viewer)
             {
                 self.by_path.remove(&oldest);
             }

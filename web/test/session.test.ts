@@ -139,6 +139,21 @@ describe("first connection", () => {
     expect(other.take()).toEqual(["openSocket"]);
   });
 
+  it("takes a link that is pasted after a refusal, or into a live page", () => {
+    rig.feed({ kind: "start", token: false }).feed({ kind: "socketClosed" }).feed({ kind: "access", access: "denied" });
+    rig.take();
+    rig.feed({ kind: "start", token: true });
+    expect(rig.take()).toEqual(["login"]);
+    // The first link's refusal comes late.
+    rig.feed({ kind: "access", access: "denied" }).feed({ kind: "login", access: "ok" });
+    expect(rig.take()).toEqual(["openSocket"]);
+    rig.greet().say({ type: "answer", sdp: "" }).peer("connected").frame();
+    expect(rig.kind).toBe("live");
+    rig.take();
+    rig.feed({ kind: "start", token: true });
+    expect(rig.take()).toEqual(["closeSocket", "closePeer", "login"]);
+  });
+
   it("keeps knocking, more and more slowly, for ever while somebody looks", () => {
     rig.feed({ kind: "start", token: false });
     const times: number[] = [];

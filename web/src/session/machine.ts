@@ -184,13 +184,12 @@ export class Session {
   private dispatch(event: SessionEvent, now: number): Effect[] {
     switch (event.kind) {
       case "start":
-        this.loginPending = event.token;
-        return event.token ? [{ kind: "login" }] : this.openSocket(now);
+        return this.start(event.token, now);
       case "login":
         return this.loggedIn(event.access, now);
       case "access":
-        if (event.access === "denied") return this.deny();
-        return [];
+        // An answer that a login or a socket has overtaken says nothing any more.
+        return event.access === "denied" && !this.loginPending && this.socket !== "ready" ? this.deny() : [];
       case "socketOpen":
         if (this.socket !== "opening") return [];
         this.socket = "greeting";
@@ -214,6 +213,17 @@ export class Session {
       case "leave":
         return this.end("left", "");
     }
+  }
+
+  /** Also for a link that is pasted into a page that was refused, has ended, or is live by another link. */
+  private start(token: boolean, now: number): Effect[] {
+    const before = this.socket === "closed" && this.peer === "none" ? [] : this.closeAll();
+    this.denied = false;
+    this.byeReason = null;
+    this.attempts = 0;
+    this.retryAt = null;
+    this.loginPending = token;
+    return [...before, ...(token ? [{ kind: "login" } as const] : this.openSocket(now))];
   }
 
   private loggedIn(access: Access, now: number): Effect[] {

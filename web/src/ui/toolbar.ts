@@ -68,7 +68,9 @@ export class Toolbar {
     const { element } = this;
     // The desktop keeps the keyboard while a button is pressed with the mouse.
     element.addEventListener("mousedown", (event) => event.preventDefault());
-    element.addEventListener("pointerenter", () => {
+    element.addEventListener("pointerenter", ({ pointerType }) => {
+      // A finger's click comes later: by then the handle must not be gone, or what lies beneath is clicked.
+      if (pointerType === "touch") return;
       window.clearTimeout(this.timer);
       setAttribute(element, "data-open", "");
     });

@@ -1,0 +1,37 @@
+// A known picture, read back from the <video>: the whole way of a frame, colour matrix included.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Display } from "./lib/desktop.mjs";
+import { Gateway } from "./lib/gateway.mjs";
+import { browser, Viewer, withoutH264 } from "./lib/page.mjs";
+import { Scope } from "./lib/run.mjs";
+
+let chromium;
+before(async () => (chromium = await browser()));
+after(() => chromium.close());
+
+async function shown(t, { args, init, codec, encoder }) {
+  const scope = new Scope(t);
+  const display = scope.add(await Display.start());
+  const grid = await display.grid(0);
+  const gateway = scope.add(await Gateway.start(display.name, { args }));
+  const viewer = scope.add(await Viewer.open(chromium, gateway.url, { init }));
+  const { facts } = await viewer.live();
+  await viewer.grid(0);
+  assert.equal(facts.status.codec.toLowerCase(), codec);
+  if (encoder) assert.equal(facts.status.encoder, encoder);
+  await grid.show(1);
+  await viewer.grid(1);
+}
+
+test("H.264: each colour is what was drawn", (t) => shown(t, { codec: "h264" }));
+
+test("H.264 of OpenH264: each colour is what was drawn", (t) =>
+  shown(t, { args: ["--encoder", "openh264enc"], codec: "h264", encoder: "openh264enc" }));
+
+test("VP8, asked for: each colour is what was drawn", (t) =>
+  shown(t, { args: ["--encoder", "vp8enc"], codec: "vp8", encoder: "vp8enc" }));
+
+test("VP8, because the browser has no H.264: each colour is what was drawn", (t) =>
+  shown(t, { init: withoutH264, codec: "vp8" }));
