@@ -36,7 +36,7 @@ pub struct Rect {
     pub height: u16,
 }
 
-/// Layout of a frame in memory; 8 bits a sample, 4:2:0, BT.709 limited range.
+/// Layout of a frame in memory; 8 bits a sample, 4:2:0, BT.601 limited range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PixelFormat {
     /// One luma plane, one plane of interleaved Cb Cr.

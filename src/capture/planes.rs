@@ -156,10 +156,10 @@ mod tests {
         assert_eq!(view.size, Size { width: 6, height: 4 });
         let [luma, blue, red] = view.planes;
         for (x, y) in [(4, 2), (5, 2), (4, 3), (5, 3)] {
-            assert_eq!(luma.data[y * luma.stride + x], 63);
+            assert_eq!(luma.data[y * luma.stride + x], 82);
         }
         assert_eq!(luma.data[2 * luma.stride + 3], 16, "the neighbour is untouched");
-        assert_eq!(blue.data[blue.stride + 2], 102);
+        assert_eq!(blue.data[blue.stride + 2], 90);
         assert_eq!(red.data[red.stride + 2], 240);
     }
 

@@ -50,13 +50,13 @@ pub enum Ability {
 /// How colours become luma and chroma.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum Matrix {
-    /// What capture makes; for encoders that say so in the stream.
+    /// What capture makes; for encoders that say so in the stream, or cannot, where decoders assume it.
     #[default]
-    #[serde(rename = "BT.709")]
-    Bt709,
-    /// What decoders assume where the stream does not say: frames are converted.
     #[serde(rename = "BT.601")]
     Bt601,
+    /// What decoders assume of a stream that cannot say: frames are converted.
+    #[serde(rename = "BT.709")]
+    Bt709,
 }
 
 /// What a number in a property counts.
@@ -400,10 +400,10 @@ fn check(path: &str, text: &str, raw: &RawEntry) -> Result<(), CatalogError> {
         return wrong(optional.span().start, format!("`{name}` is not a property that this file sets"));
     }
     if let Some(matrix) = &raw.matrix
-        && *matrix.get_ref() == Matrix::Bt601
+        && *matrix.get_ref() == Matrix::Bt709
         && PixelFormat::from(raw.format) != PixelFormat::I420
     {
-        return wrong(matrix.span().start, "BT.601 can be had with I420 only".to_owned());
+        return wrong(matrix.span().start, "BT.709 can be had with I420 only".to_owned());
     }
     for vbv in &raw.vbv {
         if !(0.1..=1000.0).contains(vbv.frames.get_ref()) {
@@ -538,7 +538,7 @@ otherwise = { gop = "{fps}" }
         let cases = [
             (mistake_in("needs =", "neds ="), 2, "neds"),
             (mistake_in("\"NV12\"", "\"NV21\""), 3, "format"),
-            (mistake_in("\"NV12\"", "\"NV12\"\nmatrix = \"BT.601\""), 4, "matrix"),
+            (mistake_in("\"NV12\"", "\"NV12\"\nmatrix = \"BT.709\""), 4, "matrix"),
             (mistake_in("fooenc name", "barenc name"), 2, "needs"),
             (mistake_in("name=encoder", "name=x"), 4, "launch"),
             (mistake_in("\"force-idr\"", "\"fly\""), 5, "abilities"),

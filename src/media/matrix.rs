@@ -1,6 +1,6 @@
-//! PURE. From the BT.709 that capture makes to the BT.601 that a decoder assumes where a stream cannot say.
+//! PURE. From the BT.601 that capture makes to the BT.709 that decoders assume of H.264 which does not say.
 //!
-//! VP8 has no field for it: read as BT.601, a BT.709 picture has its greens and reds off by up to 20 of 255.
+//! Read by the other matrix, greens and reds are off by up to 20 of 255.
 
 use super::picture::Layout;
 use crate::frame::PixelFormat;

@@ -27,17 +27,15 @@ pub(super) fn raw_caps(layout: &Layout, matrix: Matrix, fps: u32) -> Result<gst:
         PixelFormat::Nv12 => gst_video::VideoFormat::Nv12,
         PixelFormat::I420 => gst_video::VideoFormat::I420,
     };
-    let (matrix, primaries) = match matrix {
-        Matrix::Bt709 => (gst_video::VideoColorMatrix::Bt709, gst_video::VideoColorPrimaries::Bt709),
-        Matrix::Bt601 => (gst_video::VideoColorMatrix::Bt601, gst_video::VideoColorPrimaries::Smpte170m),
+    use gst_video::{VideoColorMatrix, VideoColorPrimaries, VideoTransferFunction};
+    let (matrix, transfer, primaries) = match matrix {
+        Matrix::Bt601 => {
+            (VideoColorMatrix::Bt601, VideoTransferFunction::Bt601, VideoColorPrimaries::Smpte170m)
+        }
+        Matrix::Bt709 => (VideoColorMatrix::Bt709, VideoTransferFunction::Bt709, VideoColorPrimaries::Bt709),
     };
-    let transfer = gst_video::VideoTransferFunction::Bt709;
-    let colorimetry = gst_video::VideoColorimetry::new(
-        gst_video::VideoColorRange::Range16_235,
-        matrix,
-        transfer,
-        primaries,
-    );
+    let range = gst_video::VideoColorRange::Range16_235;
+    let colorimetry = gst_video::VideoColorimetry::new(range, matrix, transfer, primaries);
     let (width, height) = (u32::from(layout.size.width), u32::from(layout.size.height));
     let info = gst_video::VideoInfo::builder(format, width, height)
         .fps(gst::Fraction::new(i32::try_from(fps).unwrap_or(i32::MAX), 1))

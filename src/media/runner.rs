@@ -306,8 +306,8 @@ impl Runner {
         let mut buffer = self.pool.acquire_buffer(Some(&params)).ok()?;
         let mut map = buffer.get_mut()?.map_writable().ok()?;
         let fits = self.layout.fill(map.as_mut_slice(), frame);
-        if self.entry.matrix == Matrix::Bt601 {
-            bt709_to_bt601(&self.layout, map.as_mut_slice());
+        if self.entry.matrix == Matrix::Bt709 {
+            bt601_to_bt709(&self.layout, map.as_mut_slice());
         }
         drop(map);
         fits.then_some(buffer)
@@ -319,8 +319,8 @@ impl Runner {
         let (buffer, flight) = feed.last.as_ref()?;
         let map = buffer.map_readable().ok()?;
         let mut data = map.as_slice().to_vec();
-        if self.entry.matrix == Matrix::Bt601 {
-            bt601_to_bt709(&self.layout, &mut data);
+        if self.entry.matrix == Matrix::Bt709 {
+            bt709_to_bt601(&self.layout, &mut data);
         }
         let view = FrameView {
             size: self.layout.size,

@@ -39,15 +39,15 @@ impl Frame {
         // Just after a resize the newest frame may still have the former size.
         x < usize::from(self.size.width)
             && y < usize::from(self.size.height)
-            && self.at(x, y).iter().zip(bt709(rgb)).all(|(&got, want)| (f64::from(got) - want).abs() <= 2.0)
+            && self.at(x, y).iter().zip(bt601(rgb)).all(|(&got, want)| (f64::from(got) - want).abs() <= 2.0)
     }
 }
 
-/// BT.709, limited range.
-fn bt709(rgb: u32) -> [f64; 3] {
+/// BT.601, limited range.
+fn bt601(rgb: u32) -> [f64; 3] {
     let [blue, green, red, _] = rgb.to_le_bytes().map(|channel| f64::from(channel) / 255.0);
-    let luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-    [16.0 + 219.0 * luma, 128.0 + 224.0 * (blue - luma) / 1.8556, 128.0 + 224.0 * (red - luma) / 1.5748]
+    let luma = 0.299 * red + 0.587 * green + 0.114 * blue;
+    [16.0 + 219.0 * luma, 128.0 + 224.0 * (blue - luma) / 1.772, 128.0 + 224.0 * (red - luma) / 1.402]
 }
 
 struct Sink {

@@ -3,11 +3,11 @@
 use super::{BYTES_PER_PIXEL, RowPair};
 
 /// Luma weights of blue, green, red, times 256; they add up to 220, so that white is exactly 235.
-pub(super) const LUMA: [u8; 3] = [16, 157, 47];
+pub(super) const LUMA: [u8; 3] = [25, 129, 66];
 /// Cb weights, times 256; they add up to 0, so that greys are exactly 128.
-pub(super) const CB: [i8; 3] = [113, -87, -26];
+pub(super) const CB: [i8; 3] = [112, -74, -38];
 /// Cr weights, times 256; they add up to 0.
-pub(super) const CR: [i8; 3] = [-10, -102, 112];
+pub(super) const CR: [i8; 3] = [-18, -94, 112];
 /// Black at 16, and a half for rounding.
 pub(super) const LUMA_BIAS: i32 = 16 * 256 + 128;
 /// Zero at 128, and a half for rounding; chroma sums run over two pixels.

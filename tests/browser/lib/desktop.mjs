@@ -11,13 +11,9 @@ const PYTHON = "/usr/bin/python3";
 /** Display numbers to look for a free one in. An X server that takes one itself starts at 0. */
 const DISPLAYS = { from: 200, count: 40 };
 
-/**
- * Colours of the 3×3 grid, row by row; two grids, so that a change can be seen. None is a pure blue or yellow:
- * Chromium's software conversion (libyuv) clamps the blue coefficient of BT.709 from 2.11 to 2, which puts those
- * off by 10 of 255 whoever has encoded them.
- */
+/** Colours of the 3×3 grid, row by row; two grids, so that a change can be seen. */
 export const GRIDS = [
-  ["#c82828", "#1ea03c", "#3c5aaa", "#c8b464", "#000000", "#ffffff", "#28aaaa", "#aa28a0", "#808080"],
+  ["#ff0000", "#00ff00", "#0000ff", "#ffff00", "#000000", "#ffffff", "#28aaaa", "#aa28a0", "#808080"],
   ["#1e786e", "#e6e6e6", "#dc3c50", "#141414", "#50c86e", "#5a6e82", "#965aa0", "#6e5050", "#b4a096"],
 ];
 

@@ -79,8 +79,8 @@ export class Viewer {
   }
 
   /** Waits until the video shows that grid. */
-  grid(index, deadline = DEADLINE) {
-    const probe = async () => worst(await this.colours(), GRIDS[index]) <= TOLERANCE;
+  grid(index, deadline = DEADLINE, tolerance = TOLERANCE) {
+    const probe = async () => worst(await this.colours(), GRIDS[index]) <= tolerance;
     const explain = async () => JSON.stringify({ colours: await this.colours(), wanted: GRIDS[index], state: await this.state() });
     return until(`the video shows grid ${index}`, probe, deadline, explain);
   }
