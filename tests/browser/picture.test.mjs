@@ -18,11 +18,11 @@ async function shown(t, { args, init, codec, encoder, tolerance }) {
   const gateway = scope.add(await Gateway.start(display.name, { args }));
   const viewer = scope.add(await Viewer.open(chromium, gateway.url, { init }));
   const { facts } = await viewer.live();
-  await viewer.grid(0, tolerance);
+  await viewer.grid(0, undefined, tolerance);
   assert.equal(facts.status.codec.toLowerCase(), codec);
   if (encoder) assert.equal(facts.status.encoder, encoder);
   await grid.show(1);
-  await viewer.grid(1, tolerance);
+  await viewer.grid(1, undefined, tolerance);
 }
 
 test("H.264: each colour is what was drawn", (t) => shown(t, { codec: "h264" }));
