@@ -10,7 +10,8 @@ use rust_embed::RustEmbed;
 struct Dist;
 
 const CSP: &str = "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; connect-src 'self' ws: wss:; \
-    style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'none'";
+    style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'self'";
 
 /// Answers with a file of the page; `index.html` for the empty path.
 pub fn asset(path: &str) -> Response {

@@ -70,7 +70,8 @@ pub trait Gateway: Send + Sync + 'static {
 pub struct Guard {
     auth: Auth,
     revoked_file: Option<PathBuf>,
-    revoked: Mutex<(Option<SystemTime>, HashSet<String>)>,
+    /// The list, and the time and size of the file that it was read from.
+    revoked: Mutex<(Option<(SystemTime, u64)>, HashSet<String>)>,
 }
 
 impl Guard {
@@ -91,16 +92,15 @@ impl Guard {
     fn revoked(&self) -> HashSet<String> {
         let mut cached = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(file) = &self.revoked_file else { return HashSet::new() };
-        let changed = std::fs::metadata(file).and_then(|m| m.modified()).ok();
-        if changed != cached.0 {
-            match std::fs::read_to_string(file) {
-                Ok(text) => *cached = (changed, text.lines().map(|l| l.trim().to_owned()).collect()),
-                // A list that was there and cannot be read must not let its tokens back in.
-                Err(error) if changed.is_some() => {
-                    tracing::error!(%error, file = %file.display(), code = "revoked-unreadable", "keeping the earlier list of revoked tokens");
-                }
-                Err(_) => *cached = (None, HashSet::new()),
+        let found = std::fs::metadata(file).and_then(|m| Ok((m.modified()?, m.len())));
+        match found.and_then(|stamp| Ok((stamp, std::fs::read_to_string(file)?))) {
+            Ok((stamp, _)) if cached.0 == Some(stamp) => {}
+            Ok((stamp, text)) => *cached = (Some(stamp), text.lines().map(|l| l.trim().to_owned()).collect()),
+            // A list that was there and cannot be read must not let its tokens back in.
+            Err(error) if cached.0.is_some() => {
+                tracing::error!(%error, code = "revoked-unreadable", "keeping the earlier list of revoked tokens");
             }
+            Err(_) => {}
         }
         cached.1.clone()
     }

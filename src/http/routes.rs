@@ -71,8 +71,12 @@ async fn ready<G: Gateway>(State(app): State<App<G>>) -> Response {
 async fn swap_token<G: Gateway>(
     State(app): State<App<G>>,
     Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
 ) -> Response {
+    // The token alone is to be judged, not a cookie beside it: it is the token that is kept.
+    if headers.contains_key(header::AUTHORIZATION) {
+        headers.remove(header::COOKIE);
+    }
     let principal = match app.principal(&headers, peer) {
         Ok(principal) => principal,
         Err(denied) => return app.refuse(denied),

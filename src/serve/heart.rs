@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -80,7 +81,6 @@ pub struct Heart {
     size: Option<Size>,
     display_up: bool,
     proved: bool,
-    lost_frames: u64,
     next_tick: Instant,
     stall_at: Option<Instant>,
     stopping: bool,
@@ -96,7 +96,6 @@ impl Heart {
             size: None,
             display_up: false,
             proved: false,
-            lost_frames: 0,
             next_tick: Instant::now(),
             stall_at: None,
             stopping: false,
@@ -108,8 +107,12 @@ impl Heart {
         while !self.stopping {
             let now = Instant::now();
             self.timeouts(now);
+            let mut more = true;
             for _ in 0..COMMANDS {
-                let Ok(command) = self.queue.try_recv() else { break };
+                let Ok(command) = self.queue.try_recv() else {
+                    more = false;
+                    break;
+                };
                 self.command(command, Instant::now());
             }
             let mux = &mut self.parts.mux;
@@ -119,7 +122,7 @@ impl Heart {
             self.pump();
             self.parts.net.send(self.parts.mux.stage());
             let sending = !self.parts.mux.stage().is_empty();
-            let deadline = self.deadline();
+            let deadline = if more { now } else { self.deadline() };
             self.parts.net.wait(Some(deadline), sending);
         }
     }
@@ -209,7 +212,9 @@ impl Heart {
             SocketEvent::Hello { principal, hello, outbox } => {
                 self.sockets.insert(socket, Socket { outbox, viewer: None });
                 let ticket = self.ticket(&principal, &hello);
-                self.parts.session.handle(Input::Hello { socket, principal, hello, ticket }, now);
+                // Without randomness there are no sessions to resume; joining works all the same.
+                let nonce = getrandom::u64().unwrap_or_default();
+                self.parts.session.handle(Input::Hello { socket, principal, hello, ticket, nonce }, now);
             }
             SocketEvent::Closed => {
                 self.sockets.remove(&socket);
@@ -287,8 +292,7 @@ impl Heart {
             self.proved = true;
             self.publish_ready();
         }
-        let lost = self.parts.link.flags().lost_frames.load(Ordering::Relaxed);
-        let gap = std::mem::replace(&mut self.lost_frames, lost) != lost;
+        let gap = self.parts.link.flags().take_lost(codec);
         let watchers: BTreeSet<u32> = self.parts.session.watchers(codec).collect();
         let before = self.parts.renditions.swap_reached(codec, watchers.clone());
         for &viewer in &watchers {
@@ -301,8 +305,9 @@ impl Heart {
                 self.parts.metrics.dropped.inc();
                 self.parts.session.handle(Input::NeedKeyframe { viewer }, now);
             }
+            // One viewer's frame at a time: the stage is for what the socket does not take.
+            self.parts.net.send(self.parts.mux.stage());
         }
-        self.parts.net.send(self.parts.mux.stage());
         if !watchers.is_empty() {
             if std::mem::take(&mut self.parts.stall_encoder) {
                 self.stall_at = Some(now + STALL_AFTER);
@@ -362,7 +367,7 @@ impl Heart {
                 Err(_) => Input::Malformed { viewer },
             },
             PeerEvent::Disconnected => Input::Silent { viewer },
-            PeerEvent::ControlOpen | PeerEvent::Loss(_) => return,
+            PeerEvent::ControlOpen => return,
         };
         self.parts.session.handle(input, now);
     }
@@ -456,7 +461,10 @@ impl Heart {
         let config = random.peer(self.parts.candidates.clone());
         let (ufrag, rtx_ssrc) = (config.ufrag.clone(), config.rtx_ssrc);
         let usable = self.parts.renditions.usable();
-        let (peer, sdp) = Peer::answer(config, offer, &usable, now)?;
+        // A stranger's text in a young parser: see `Mux::with_peer`.
+        let answered = catch_unwind(AssertUnwindSafe(|| Peer::answer(config, offer, &usable, now)));
+        let (peer, sdp) =
+            answered.unwrap_or_else(|_| Err(OfferError::Refused("internal error".to_owned())))?;
         let codec = peer.codec();
         self.parts.mux.insert(viewer, ufrag, rtx_ssrc, peer, now);
         Ok((codec, sdp))

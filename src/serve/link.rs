@@ -1,8 +1,9 @@
 //! The way into the gateway's loop from every other thread.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -68,8 +69,15 @@ pub struct Link {
 pub struct Flags {
     /// A frame has been captured and encoded, and the display is there.
     pub ready: AtomicBool,
-    /// Frames that found no room in the queue. Every viewer of their rendition needs a key frame.
-    pub lost_frames: AtomicU64,
+    /// Codecs of which a frame found no room in the queue: each of their viewers needs a key frame.
+    lost_frames: Mutex<BTreeSet<Codec>>,
+}
+
+impl Flags {
+    /// Whether a frame of this codec was lost since the last call.
+    pub fn take_lost(&self, codec: Codec) -> bool {
+        self.lost_frames.lock().unwrap_or_else(PoisonError::into_inner).remove(&codec)
+    }
 }
 
 impl Link {
@@ -87,14 +95,22 @@ impl Link {
                 true
             }
             Err(TrySendError::Full(command)) => {
-                if matches!(command, Command::Frame { .. }) {
-                    self.shared.lost_frames.fetch_add(1, Ordering::Relaxed);
+                if let Command::Frame { codec, .. } = command {
+                    self.shared.lost_frames.lock().unwrap_or_else(PoisonError::into_inner).insert(codec);
                 }
                 tracing::warn!(code = "loop-overloaded", "the gateway's queue is full");
                 false
             }
             Err(TrySendError::Disconnected(_)) => false,
         }
+    }
+
+    /// Hands over what is said once, and must not be lost in a full queue; waits for room if it must. The loop
+    /// never waits for the threads that call this. False if the loop has ended.
+    pub fn tell(&self, command: Command) -> bool {
+        let taken = self.commands.send(command).is_ok();
+        self.waker.wake();
+        taken
     }
 
     /// See [`Flags`].
@@ -105,13 +121,11 @@ impl Link {
 
 impl Gateway for Link {
     fn socket_event(&self, socket: u64, event: SocketEvent) -> bool {
-        if matches!(event, SocketEvent::Closed) {
-            // Said once: lost in a full queue, its viewer would stay for ever. The loop never waits for us.
-            let taken = self.commands.send(Command::Socket { socket, event }).is_ok();
-            self.waker.wake();
-            return taken;
+        let command = Command::Socket { socket, event };
+        if matches!(command, Command::Socket { event: SocketEvent::Closed | SocketEvent::Hello { .. }, .. }) {
+            return self.tell(command);
         }
-        self.send(Command::Socket { socket, event })
+        self.send(command)
     }
 
     async fn status(&self) -> Value {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use self::addresses::addresses;
 use self::heart::{Heart, Parts};
@@ -73,6 +74,9 @@ pub enum ServeError {
         /// The system's word.
         error: io::Error,
     },
+    /// A bug: whoever supervises this process should start it again.
+    #[error("the gateway's loop ended unexpectedly; its panic stands in the log")]
+    LoopEnded,
     /// Something else that the system refused.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -94,7 +98,10 @@ pub enum ServeError {
 /// [`ServeError`], before anything is served.
 pub fn run(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(config, started))
+    let served = runtime.block_on(serve(config, started));
+    // A loop that hangs must not keep the process: the pod's grace period is for viewers.
+    runtime.shutdown_timeout(GRACE);
+    served
 }
 
 async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
@@ -114,8 +121,12 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     let metrics = Arc::new(Metrics::default());
     let (link, queue) = Link::new(waker, metrics.clone());
     let parts = parts(&config, ticket_key, net, plan.candidates, candidates, metrics, &link)?;
-    let heart =
-        thread::Builder::new().name("gateway".to_owned()).spawn(move || Heart::new(parts, queue).run())?;
+    let (alive, ended) = oneshot::channel::<()>();
+    let heart = thread::Builder::new().name("gateway".to_owned()).spawn(move || {
+        // Dropped when the loop ends, be it by a panic.
+        let _alive = alive;
+        Heart::new(parts, queue).run();
+    })?;
 
     let auth = Auth {
         session: config.session,
@@ -130,9 +141,10 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = ended => return Err(ServeError::LoopEnded),
     }
     tracing::info!("stopping");
-    link.send(Command::Shutdown);
+    link.tell(Command::Shutdown);
     // The loop ends once every viewer has been told; sockets then close by themselves.
     let ended = tokio::task::spawn_blocking(move || heart.join());
     if tokio::time::timeout(GRACE, ended).await.is_err() {
@@ -163,13 +175,13 @@ fn parts(
     let capture_config =
         CaptureConfig { fps: config.settings.fps, ignore_damage, ..CaptureConfig::new(source) };
     let capture = capture::spawn(capture_config, move |event| {
-        events.send(Command::Capture(event));
+        events.tell(Command::Capture(event));
     })?;
     let desktop = match &config.source {
         Source::X11 { display, xauthority } => {
             let events = link.clone();
             let on_event = move |event| {
-                events.send(Command::Desktop(event));
+                events.tell(Command::Desktop(event));
             };
             Some(desktop::spawn(display.parse()?, xauthority.clone(), on_event).map_err(io::Error::other)?)
         }

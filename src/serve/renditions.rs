@@ -40,6 +40,8 @@ struct Running {
 /// See the module.
 pub struct Renditions {
     candidates: Encoders,
+    /// Codecs for which every encoder failed, until one works again.
+    exhausted: BTreeSet<Codec>,
     running: BTreeMap<Codec, Running>,
     next_id: u64,
     link: Link,
@@ -67,6 +69,7 @@ impl Renditions {
         Self {
             trial: candidates.first().map(|(codec, _)| *codec),
             candidates,
+            exhausted: BTreeSet::new(),
             running: BTreeMap::new(),
             next_id: 1,
             link,
@@ -80,9 +83,11 @@ impl Renditions {
         }
     }
 
-    /// Codecs that can be offered, the preferred first.
+    /// Codecs that can be offered, the preferred first; all of them if none works at the moment.
     pub fn usable(&self) -> Vec<Codec> {
-        self.candidates.iter().map(|(codec, _)| *codec).collect()
+        let (bad, good): (Vec<Codec>, Vec<Codec>) =
+            self.candidates.iter().map(|(codec, _)| *codec).partition(|codec| self.exhausted.contains(codec));
+        if good.is_empty() { bad } else { good }
     }
 
     /// What the session wants.
@@ -141,6 +146,7 @@ impl Renditions {
 
     /// An encoder runs: its name, and why an earlier one was left.
     pub fn started(&mut self, codec: Codec, encoder: String) -> Option<String> {
+        self.exhausted.remove(&codec);
         let running = self.running.get_mut(&codec)?;
         running.encoder = Some(encoder);
         running.fallback.clone()
@@ -155,11 +161,10 @@ impl Renditions {
 
     /// No encoder is left: viewers that connect from now on get another codec, if there is one.
     pub fn exhausted(&mut self, codec: Codec) {
-        if self.candidates.len() > 1 {
-            self.candidates.retain(|(c, _)| *c != codec);
-        }
+        self.exhausted.insert(codec);
+        // The last one stays on trial: its rendition tries again, and `/readyz` waits for it.
         if self.trial == Some(codec) {
-            self.trial = self.candidates.first().map(|(c, _)| *c).filter(|c| *c != codec);
+            self.trial = self.usable().first().copied();
         }
         self.apply();
     }
@@ -261,7 +266,7 @@ impl Renditions {
                 link.send(Command::Frame { rendition: id, codec, frame });
             }
             event => {
-                link.send(Command::Rendition { rendition: id, event });
+                link.tell(Command::Rendition { rendition: id, event });
             }
         })
     }

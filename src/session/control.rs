@@ -12,6 +12,8 @@ const WINDOW: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Control {
     holder: Option<u32>,
+    /// The holder has it only because nobody else had: who proves to have had it gets it back.
+    by_default: bool,
     takeovers: VecDeque<Instant>,
 }
 
@@ -23,7 +25,20 @@ impl Control {
 
     /// Takes it if nobody has it; true if `viewer` has it now.
     pub fn take_if_free(&mut self, viewer: u32) -> bool {
-        *self.holder.get_or_insert(viewer) == viewer
+        if self.holder.is_none() {
+            self.holder = Some(viewer);
+            self.by_default = true;
+        }
+        self.holder == Some(viewer)
+    }
+
+    /// Gives it back to a viewer that had it before the gateway was restarted; true if `viewer` has it now.
+    pub fn restore(&mut self, viewer: u32) -> bool {
+        if self.holder.is_none() || self.by_default {
+            self.holder = Some(viewer);
+            self.by_default = false;
+        }
+        self.holder == Some(viewer)
     }
 
     /// Takes it from whoever has it; false when it changed hands too often.
@@ -37,6 +52,7 @@ impl Control {
         }
         self.takeovers.push_back(now);
         self.holder = Some(viewer);
+        self.by_default = false;
         true
     }
 
@@ -45,6 +61,7 @@ impl Control {
         let held = self.holder == Some(from);
         if held {
             self.holder = Some(to);
+            self.by_default = false;
         }
         held
     }
@@ -71,6 +88,14 @@ mod tests {
         assert!(!control.release(2));
         assert!(control.release(1));
         assert_eq!(control.holder(), None);
+    }
+
+    #[test]
+    fn who_had_it_gets_it_back_from_whom_it_merely_fell_to() {
+        let mut control = Control::default();
+        control.take_if_free(1);
+        assert!(control.restore(2));
+        assert!(!control.restore(3));
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum Input {
         hello: ClientMessage,
         /// What its ticket said.
         ticket: Option<Ticket>,
+        /// Random: a new viewer's [`Ticket::nonce`].
+        nonce: u64,
     },
     /// A JSON message of a viewer, by whatever way.
     Message {

@@ -20,6 +20,11 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
+    /// What the former controller's pointer did is nobody's news any more.
+    pub fn forget(&mut self) {
+        self.owed = None;
+    }
+
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.owed.and(self.sent_at.map(|at| at + OVERLAY_INTERVAL))
     }

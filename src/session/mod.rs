@@ -111,8 +111,8 @@ impl Session {
     /// Takes what happened. Drain [`Self::poll`] afterwards.
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::Hello { socket, principal, hello, ticket } => {
-                self.hello(socket, principal, hello, ticket, now)
+            Input::Hello { socket, principal, hello, ticket, nonce } => {
+                self.hello(socket, principal, hello, (ticket, nonce), now)
             }
             Input::Message { viewer, message } => self.message(viewer, message, now),
             Input::Malformed { viewer } => {
@@ -123,7 +123,13 @@ impl Session {
             // The hot path: input changes nothing that status shows.
             Input::Frame { viewer, bytes } => return self.input_frame(viewer, &bytes, now),
             Input::Closed { socket } => self.closed(socket, now),
-            Input::Answered { viewer, codec } => self.set_media(viewer, Media::Connecting(codec), now),
+            Input::Answered { viewer, codec } => {
+                // A new peer connection is a new page: its input starts over.
+                if let Some(v) = self.viewers.get_mut(&viewer) {
+                    (v.seq, v.relative) = (None, None);
+                }
+                self.set_media(viewer, Media::Connecting(codec), now);
+            }
             Input::Connected { viewer } => self.connected(viewer, now),
             Input::Silent { viewer } => self.silent(viewer, now),
             Input::Disconnected { viewer } => {
@@ -221,7 +227,7 @@ impl Session {
         socket: u64,
         principal: Principal,
         hello: ClientMessage,
-        ticket: Option<Ticket>,
+        (ticket, nonce): (Option<Ticket>, u64),
         now: Instant,
     ) {
         let ClientMessage::Hello { version, css, device_pixel_ratio, visible, fit, .. } = hello else {
@@ -234,7 +240,9 @@ impl Session {
                 "this gateway speaks version 1 of the protocol: reload the page",
             );
         }
-        let known = ticket.as_ref().filter(|t| self.viewers.contains_key(&t.viewer)).map(|t| t.viewer);
+        let same = |t: &&Ticket, v: &Viewer| v.nonce == t.nonce && v.principal.subject == t.subject;
+        let known = ticket.as_ref().filter(|t| self.viewers.get(&t.viewer).is_some_and(|v| same(t, v)));
+        let known = known.map(|t| t.viewer);
         // Who left in the last seconds keeps a place only while nobody needs it.
         if known.is_none()
             && self.viewers.len() >= self.config.max_viewers
@@ -249,15 +257,20 @@ impl Session {
         let (viewer, resumed) = match known {
             Some(viewer) => (viewer, self.resume(viewer, socket, principal, visible, viewport)),
             None => {
-                (self.join(ticket.as_ref(), Viewer::new(principal, socket, visible, viewport, now)), false)
+                let newcomer = Viewer::new(principal, nonce, socket, visible, viewport, now);
+                (self.join(ticket.as_ref(), newcomer), false)
             }
         };
         self.outputs.push_back(Output::Joined { socket, viewer });
-        if self.may(viewer, Right::Control)
-            && (self.control.holder().is_none() || ticket.is_some_and(|t| t.control))
-            && self.control.take_if_free(viewer)
-        {
-            self.control_changed(now);
+        if self.may(viewer, Right::Control) {
+            let before = self.control.holder();
+            let had_it = ticket.is_some_and(|t| t.control);
+            let has_it =
+                if had_it { self.control.restore(viewer) } else { self.control.take_if_free(viewer) };
+            if has_it {
+                before.filter(|b| *b != viewer).into_iter().for_each(|b| self.release_held(b));
+                self.control_changed(now);
+            }
         }
         self.greet(viewer, resumed);
         self.update_renditions(now);
@@ -291,7 +304,8 @@ impl Session {
 
     fn join(&mut self, ticket: Option<&Ticket>, viewer: Viewer) -> u32 {
         // A gateway that was restarted knows nobody: the ticket brings the number back.
-        let id = ticket.map_or(self.next_viewer, |t| t.viewer);
+        let free = ticket.map(|t| t.viewer).filter(|id| !self.viewers.contains_key(id));
+        let id = free.unwrap_or(self.next_viewer);
         self.next_viewer = self.next_viewer.max(id.saturating_add(1));
         self.viewers.insert(id, viewer);
         id
@@ -323,6 +337,7 @@ impl Session {
         let ticket = Ticket {
             session: self.config.name.clone(),
             viewer,
+            nonce: self.viewers.get(&viewer).map_or(0, |v| v.nonce),
             subject: subject.to_owned(),
             control: self.control.holder() == Some(viewer),
             issued: self.unix_now,
@@ -346,15 +361,16 @@ impl Session {
         v.media = Media::Silent(codec);
         v.gone_at = v.is_gone().then_some(now);
         self.release_held(viewer);
+        if self.control.holder() == Some(viewer) {
+            let change = self.phase.unlock();
+            self.outputs.extend(change.map(Output::Phase));
+        }
         self.update_renditions(now);
     }
 
     fn set_media(&mut self, viewer: u32, media: Media, now: Instant) {
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
         v.media = media;
-        // A new peer connection is a new page: its input starts over.
-        v.seq = None;
-        v.relative = None;
         v.gone_at = v.is_gone().then_some(now);
         self.update_renditions(now);
     }

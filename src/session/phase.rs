@@ -14,6 +14,9 @@ const BAND_MS: std::ops::RangeInclusive<f64> = 1.5..=3.0;
 const TARGET_MS: f64 = 2.25;
 /// Arrival jitter (p90 − p10) past which no phase can be held, in milliseconds.
 const MAX_JITTER_MS: f64 = 4.0;
+/// Reports in a row with that much jitter before the lock is given up: a busy moment is no reason to start the
+/// phase lottery again.
+const PATIENCE: u8 = 8;
 /// Frames that a report must cover to be believed.
 const MIN_FRAMES: u32 = 8;
 /// Displays outside of 24 to 360 Hz are measuring errors.
@@ -37,6 +40,8 @@ pub enum PhaseChange {
 #[derive(Debug, Default)]
 pub struct PhaseLock {
     locked: bool,
+    /// Reports in a row that no phase could be told from.
+    unsteady: u8,
 }
 
 impl PhaseLock {
@@ -45,12 +50,14 @@ impl PhaseLock {
         let plausible = INTERVAL_MS.contains(&feedback.interval_ms)
             && (0.0..=feedback.interval_ms).contains(&feedback.slack_ms)
             && feedback.jitter_ms >= 0.0;
-        if !plausible || feedback.jitter_ms > MAX_JITTER_MS {
-            return self.unlock();
-        }
-        if feedback.frames < MIN_FRAMES {
+        if plausible && feedback.frames < MIN_FRAMES {
             return None;
         }
+        if !plausible || feedback.jitter_ms > MAX_JITTER_MS {
+            self.unsteady = self.unsteady.saturating_add(1);
+            return if self.unsteady >= PATIENCE { self.unlock() } else { None };
+        }
+        self.unsteady = 0;
         if self.locked && BAND_MS.contains(&feedback.slack_ms) {
             return None;
         }
@@ -97,6 +104,9 @@ mod tests {
     fn jitter_and_nonsense_unlock_once() {
         let mut lock = PhaseLock::default();
         lock.report(&feedback(8.0, 1.0));
+        for _ in 1..PATIENCE {
+            assert_eq!(lock.report(&feedback(8.0, 4.5)), None);
+        }
         assert_eq!(lock.report(&feedback(8.0, 4.5)), Some(PhaseChange::Unlock));
         assert_eq!(lock.report(&feedback(8.0, 4.5)), None);
         for bad in [feedback(-1.0, 1.0), feedback(1e308, 1.0), feedback(1.0, -1.0)] {

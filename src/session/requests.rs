@@ -50,6 +50,7 @@ impl Session {
             ClientMessage::Feedback(feedback) => {
                 if self.control.holder() == Some(viewer) {
                     let change = self.phase.report(&feedback);
+                    tracing::debug!(viewer, ?feedback, ?change, "phase");
                     self.outputs.extend(change.map(Output::Phase));
                 }
             }
@@ -89,7 +90,7 @@ impl Session {
     }
 
     fn change_settings(&mut self, viewer: u32, change: SettingsChange) {
-        if self.control.holder() != Some(viewer) {
+        if self.control.holder() != Some(viewer) || !self.may(viewer, Right::Control) {
             return self.error(viewer, ErrorCode::Forbidden, "only the one in control can change settings");
         }
         if let Some(kbps) = change.bitrate_kbps {
@@ -147,6 +148,7 @@ impl Session {
         let change = self.phase.unlock();
         self.outputs.extend(change.map(Output::Phase));
         let holder = self.control.holder();
+        self.pointer.forget();
         self.outputs.push_back(Output::Desktop(DesktopAction::Controlled(holder.is_some())));
         if let Some(holder) = holder {
             self.send_ticket(holder);

@@ -38,7 +38,7 @@ impl Rig {
             fit: Fit::Scale,
             resume: None,
         };
-        self.session.handle(Input::Hello { socket, principal, hello, ticket }, self.now);
+        self.session.handle(Input::Hello { socket, principal, hello, ticket, nonce: socket }, self.now);
         self.drain()
     }
 
@@ -202,7 +202,8 @@ fn a_dropped_socket_keeps_media_and_the_ticket_brings_the_viewer_back() {
     assert!(!rig.drain().iter().any(|o| matches!(o, Output::DropPeer { .. })));
     rig.pass(60_000);
     assert_eq!(rig.session.viewer_count(), 1);
-    let ticket = Ticket { session: "s".into(), viewer: 1, subject: "a".into(), control: true, issued: 0 };
+    let ticket =
+        Ticket { session: "s".into(), viewer: 1, nonce: 1, subject: "a".into(), control: true, issued: 0 };
     let back = rig.hello(2, Principal::controller("a"), Some(ticket));
     assert!(back.iter().any(|o| matches!(
         o,
@@ -213,17 +214,43 @@ fn a_dropped_socket_keeps_media_and_the_ticket_brings_the_viewer_back() {
 #[test]
 fn a_restarted_gateway_gives_number_and_control_back() {
     let mut rig = Rig::new();
-    let ticket = Ticket { session: "s".into(), viewer: 7, subject: "a".into(), control: true, issued: 0 };
+    let ticket =
+        Ticket { session: "s".into(), viewer: 7, nonce: 9, subject: "a".into(), control: true, issued: 0 };
     let back = rig.hello(1, Principal::controller("a"), Some(ticket));
     assert!(back.contains(&Output::Joined { socket: 1, viewer: 7 }));
     assert_eq!(rig.session.status().controller, Some(7));
 }
 
 #[test]
+fn a_ticket_of_an_earlier_gateway_does_not_take_another_viewers_place() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::viewer("bob"), None);
+    let ticket =
+        Ticket { session: "s".into(), viewer: 1, nonce: 77, subject: "a".into(), control: true, issued: 0 };
+    let outputs = rig.hello(2, Principal::controller("a"), Some(ticket));
+    assert!(outputs.contains(&Output::Joined { socket: 2, viewer: 2 }));
+    assert!(!outputs.iter().any(|o| matches!(o, Output::Close { .. })));
+    assert_eq!(rig.session.status().controller, Some(2));
+}
+
+#[test]
+fn the_overlay_ends_with_control() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.hello(2, Principal::viewer("b"), None);
+    for x in 0..3 {
+        rig.input(1, InputEvent::Motion(Point { x, y: 0 }));
+    }
+    rig.take(1, ControlAction::Release);
+    assert_eq!(rig.session.poll_timeout(), None);
+}
+
+#[test]
 fn the_second_tab_with_one_ticket_replaces_the_first_for_good() {
     let mut rig = Rig::new();
     rig.hello(1, Principal::controller("a"), None);
-    let ticket = Ticket { session: "s".into(), viewer: 1, subject: "a".into(), control: true, issued: 0 };
+    let ticket =
+        Ticket { session: "s".into(), viewer: 1, nonce: 1, subject: "a".into(), control: true, issued: 0 };
     let outputs = rig.hello(2, Principal::controller("a"), Some(ticket));
     assert!(
         outputs.iter().any(|o| matches!(o, Output::Close { socket: 1, reason: ByeReason::Replaced, .. }))
@@ -340,6 +367,7 @@ fn a_full_session_and_a_wrong_version_are_refused() {
             principal: Principal::viewer("v"),
             hello: ClientMessage::Bye {},
             ticket: None,
+            nonce: 0,
         },
         rig.now,
     );

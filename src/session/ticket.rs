@@ -19,6 +19,8 @@ pub struct Ticket {
     pub session: String,
     /// The viewer's number.
     pub viewer: u32,
+    /// Drawn when the viewer joined: numbers begin anew with a gateway, and are nobody's proof.
+    pub nonce: u64,
     /// Whose it is (see `Principal::subject`): a ticket is no use to somebody else.
     pub subject: String,
     /// True if the viewer had control.
@@ -93,7 +95,14 @@ mod tests {
     use super::*;
 
     fn ticket() -> Ticket {
-        Ticket { session: "s".into(), viewer: 7, subject: "alice".into(), control: true, issued: 1_000 }
+        Ticket {
+            session: "s".into(),
+            viewer: 7,
+            nonce: 3,
+            subject: "alice".into(),
+            control: true,
+            issued: 1_000,
+        }
     }
 
     #[test]

@@ -54,6 +54,8 @@ impl Media {
 pub struct Viewer {
     /// Who it is and what it may do.
     pub principal: Principal,
+    /// See `Ticket::nonce`.
+    pub nonce: u64,
     /// Its WebSocket, while open.
     pub socket: Option<u64>,
     /// Its media.
@@ -84,9 +86,17 @@ pub struct Viewer {
 
 impl Viewer {
     /// A viewer that has just said hello.
-    pub fn new(principal: Principal, socket: u64, visible: bool, viewport: Viewport, now: Instant) -> Self {
+    pub fn new(
+        principal: Principal,
+        nonce: u64,
+        socket: u64,
+        visible: bool,
+        viewport: Viewport,
+        now: Instant,
+    ) -> Self {
         Self {
             principal,
+            nonce,
             socket: Some(socket),
             media: Media::None,
             visible,

@@ -34,6 +34,9 @@ const DATAGRAMS: (u32, u32) = (4_000, 4_000);
 /// RTCP sources of one viewer. `rtc` 0.21 keeps state for each before it checks that the packet is authentic.
 const MAX_RTCP_SOURCES: usize = 64;
 
+/// A path on which its viewer was heard this recently is nobody else's.
+const PATH_IN_USE: Duration = Duration::from_secs(5);
+
 /// Our address and theirs.
 type Path = (SocketAddr, SocketAddr);
 
@@ -142,7 +145,7 @@ impl Mux {
     pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, bytes: &[u8]) {
         let path = (local, from);
         let viewer = match port::classify(bytes) {
-            Datagram::IceRequest { ufrag } => self.authenticate(path, ufrag, bytes),
+            Datagram::IceRequest { ufrag } => self.authenticate(now, path, ufrag, bytes),
             Datagram::IceResponse { transaction } => match self.transactions.remove(&transaction) {
                 Some((viewer, _)) => Some(viewer),
                 None => {
@@ -172,7 +175,7 @@ impl Mux {
     }
 
     /// The viewer whose password signed this Binding request (RFC 8445 §7.3). Its path is trusted from now.
-    fn authenticate(&mut self, path: Path, ufrag: &str, bytes: &[u8]) -> Option<u32> {
+    fn authenticate(&mut self, now: Instant, path: Path, ufrag: &str, bytes: &[u8]) -> Option<u32> {
         let Some(&viewer) = self.by_ufrag.get(ufrag) else {
             self.refused.unknown += 1;
             return None;
@@ -186,6 +189,13 @@ impl Mux {
             self.refused.integrity += 1;
             return None;
         }
+        // A path in use stays with its viewer: another one's check on it is spoofed, or the port was used again.
+        let owner = self.by_path.get(&path).filter(|owner| **owner != viewer).and_then(|o| self.peers.get(o));
+        if owner.is_some_and(|slot| now.saturating_duration_since(slot.heard_at) < PATH_IN_USE) {
+            self.refused.integrity += 1;
+            return None;
+        }
+        let slot = self.peers.get_mut(&viewer)?;
         if self.by_path.insert(path, viewer) != Some(viewer) {
             slot.paths.push_back(path);
             if slot.paths.len() > MAX_PATHS
@@ -274,11 +284,6 @@ impl Mux {
     /// What a viewer was sent.
     pub fn ledger(&self, viewer: u32) -> Option<&Ledger> {
         self.peers.get(&viewer).map(|slot| &slot.ledger)
-    }
-
-    /// When a viewer was last heard.
-    pub fn heard_at(&self, viewer: u32) -> Option<Instant> {
-        self.peers.get(&viewer).map(|slot| slot.heard_at)
     }
 
     /// What was dropped.

@@ -12,7 +12,6 @@ use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
-use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtp;
 use rtc::rtp_transceiver::RTCRtpSenderId;
 use rtc::sansio::Protocol;
@@ -58,8 +57,6 @@ pub enum PeerEvent {
     Text(Bytes),
     /// A binary message of the control or the motion channel.
     Input(Bytes),
-    /// Fraction of packets lost since the last report, 0..=255 (RFC 3550 §6.4.1).
-    Loss(u8),
 }
 
 /// One viewer's connection.
@@ -137,11 +134,6 @@ impl Peer {
     /// True once media may flow.
     pub fn is_connected(&self) -> bool {
         self.connected
-    }
-
-    /// True while this viewer can show nothing until a key frame comes.
-    pub fn awaits_keyframe(&self) -> bool {
-        self.awaits_keyframe
     }
 
     /// Takes a trickled candidate; ignores what it cannot use, and everything past the 64th.
@@ -312,14 +304,7 @@ impl Peer {
                 let keyframe = packets
                     .iter()
                     .any(|p| p.as_any().is::<PictureLossIndication>() || p.as_any().is::<FullIntraRequest>());
-                if keyframe {
-                    return Some(PeerEvent::KeyframeRequest);
-                }
-                packets.iter().find_map(|p| {
-                    let report = p.as_any().downcast_ref::<ReceiverReport>()?;
-                    let ours = report.reports.iter().find(|r| r.ssrc == self.ssrc)?;
-                    Some(PeerEvent::Loss(ours.fraction_lost))
-                })
+                keyframe.then_some(PeerEvent::KeyframeRequest)
             }
             _ => None,
         }

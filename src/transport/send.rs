@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use super::peer::Transmit;
 
-/// Most datagrams of video that wait: about two frames. What comes on top is dropped, and a key frame asked
-/// for, since a longer queue is only latency.
-const MAX_VIDEO: usize = 256;
+/// Most datagrams of video that wait: a key frame of 4K, or two frames of many viewers. What comes on top is
+/// dropped, and a key frame asked for, since a longer queue is only latency.
+const MAX_VIDEO: usize = 1_024;
 /// Most other datagrams that wait.
 const MAX_CONTROL: usize = 1_024;
 

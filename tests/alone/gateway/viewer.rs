@@ -170,8 +170,6 @@ pub struct Driver {
     pub pc: RTCPeerConnection,
     /// Its control channel.
     pub control: RTCDataChannelId,
-    /// Its motion channel.
-    pub motion: RTCDataChannelId,
     /// While true it neither sends nor hears: its network is gone.
     pub cut: bool,
     ssrc: Option<u32>,
@@ -188,8 +186,8 @@ impl Driver {
         let udp = UdpSocket::bind("127.0.0.1:0").expect("a UDP port");
         udp.set_nonblocking(true).expect("a socket");
         socket.get_ref().set_nonblocking(true).expect("a socket");
-        let (pc, control, motion) = peer_connection(udp.local_addr().expect("bound"));
-        Self { udp, remote: None, socket, pc, control, motion, cut: false, ssrc: None, seen, answer }
+        let (pc, control) = peer_connection(udp.local_addr().expect("bound"));
+        Self { udp, remote: None, socket, pc, control, cut: false, ssrc: None, seen, answer }
     }
 
     /// Sends a message by the WebSocket.
@@ -350,7 +348,7 @@ impl Driver {
     }
 }
 
-fn peer_connection(local: SocketAddr) -> (RTCPeerConnection, RTCDataChannelId, RTCDataChannelId) {
+fn peer_connection(local: SocketAddr) -> (RTCPeerConnection, RTCDataChannelId) {
     let now = Instant::now();
     let mut engine = MediaEngine::default();
     engine.register_default_codecs().expect("codecs");
@@ -366,7 +364,7 @@ fn peer_connection(local: SocketAddr) -> (RTCPeerConnection, RTCDataChannelId, R
     let negotiated = |id| RTCDataChannelInit { negotiated: Some(id), ..Default::default() };
     let control = pc.create_data_channel("control", Some(negotiated(0))).expect("a channel").id();
     let motion = RTCDataChannelInit { ordered: false, max_retransmits: Some(0), ..negotiated(1) };
-    let motion = pc.create_data_channel("motion", Some(motion)).expect("a channel").id();
+    pc.create_data_channel("motion", Some(motion)).expect("a channel");
     let offer = pc.create_offer(None).expect("an offer");
     pc.set_local_description(now, offer).expect("an offer of its own");
     let candidate = CandidateHostConfig {
@@ -381,7 +379,7 @@ fn peer_connection(local: SocketAddr) -> (RTCPeerConnection, RTCDataChannelId, R
     };
     let candidate = RTCIceCandidate::from(&candidate.new_candidate_host().expect("a candidate"));
     pc.add_local_candidate(candidate.to_json().expect("JSON")).expect("a candidate of its own");
-    (pc, control, motion)
+    (pc, control)
 }
 
 /// An offer such as viewers make, that nobody will follow up.
