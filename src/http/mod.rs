@@ -66,12 +66,18 @@ pub trait Gateway: Send + Sync + 'static {
     fn ready(&self) -> bool;
 }
 
+/// The list of revoked tokens, and the time and size of the file that it was read from.
+#[derive(Default)]
+struct Revoked {
+    stamp: Option<(SystemTime, u64)>,
+    ids: HashSet<String>,
+}
+
 /// Authentication with its two outside sources: the clock and the list of revoked tokens.
 pub struct Guard {
     auth: Auth,
     revoked_file: Option<PathBuf>,
-    /// The list, and the time and size of the file that it was read from.
-    revoked: Mutex<(Option<(SystemTime, u64)>, HashSet<String>)>,
+    revoked: Mutex<Revoked>,
 }
 
 impl Guard {
@@ -94,15 +100,18 @@ impl Guard {
         let Some(file) = &self.revoked_file else { return HashSet::new() };
         let found = std::fs::metadata(file).and_then(|m| Ok((m.modified()?, m.len())));
         match found.and_then(|stamp| Ok((stamp, std::fs::read_to_string(file)?))) {
-            Ok((stamp, _)) if cached.0 == Some(stamp) => {}
-            Ok((stamp, text)) => *cached = (Some(stamp), text.lines().map(|l| l.trim().to_owned()).collect()),
+            Ok((stamp, _)) if cached.stamp == Some(stamp) => {}
+            Ok((stamp, text)) => {
+                *cached =
+                    Revoked { stamp: Some(stamp), ids: text.lines().map(|l| l.trim().to_owned()).collect() };
+            }
             // A list that was there and cannot be read must not let its tokens back in.
-            Err(error) if cached.0.is_some() => {
+            Err(error) if cached.stamp.is_some() => {
                 tracing::error!(%error, code = "revoked-unreadable", "keeping the earlier list of revoked tokens");
             }
             Err(_) => {}
         }
-        cached.1.clone()
+        cached.ids.clone()
     }
 }
 

@@ -37,6 +37,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const FRAMES: (u32, u32) = (4_000, 8_000);
 /// Pause for each frame over that.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Read at a time, in bytes. The library's own 128 KiB would be held by every idle socket.
+const READ_BUFFER: usize = 8 << 10;
 /// What may wait in one socket's write buffer, in bytes.
 const WRITE_BUFFER: usize = 1 << 20;
 
@@ -95,6 +97,7 @@ pub(super) fn upgrade<G: Gateway>(
 
 fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(MAX_JSON_BYTES))
         .max_frame_size(Some(MAX_JSON_BYTES))
         .max_write_buffer_size(WRITE_BUFFER)

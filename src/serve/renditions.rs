@@ -238,10 +238,7 @@ impl Renditions {
         self.capture.remove_sink(running.id);
         if let Some(rendition) = running.rendition.take() {
             // An encoder that hangs takes seconds to be given up, and the loop has viewers to serve.
-            thread::spawn(move || {
-                drop(rendition);
-                return_memory();
-            });
+            thread::spawn(move || drop(rendition));
         }
     }
 
@@ -269,16 +266,5 @@ impl Renditions {
                 link.tell(Command::Rendition { rendition: id, event });
             }
         })
-    }
-}
-
-/// An encoder leaves holes of many megabytes in the arenas of the threads that it used, which the allocator
-/// would keep: without this, resident memory swings by 15 MB from one encoder to the next.
-#[allow(unsafe_code)] // The allocator's own entry point; there is no safe one.
-fn return_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: takes a number, locks what it touches, and moves nothing that is in use (malloc_trim(3)).
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

@@ -288,7 +288,9 @@ impl Peer {
             }
             RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(id)) if id == self.control => {
                 self.control_open = false;
-                None
+                self.connected = false;
+                // A page closes it with the connection only. `rtc` 0.21 shows an orderly end by nothing else.
+                Some(PeerEvent::Failed("the viewer closed the connection".to_owned()))
             }
             _ => None,
         }

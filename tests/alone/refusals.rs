@@ -228,6 +228,18 @@ fn a_viewer_whose_network_is_gone_is_not_sent_to_and_its_place_is_freed() {
 }
 
 #[test]
+fn a_viewer_that_closes_its_connection_is_heard_and_may_come_back() {
+    let gateway = Gateway::start(&LIGHT);
+    let viewer = Viewer::watching(&gateway);
+    viewer.order(|d| rtc::sansio::Protocol::close(&mut d.pc).unwrap());
+    within(DEADLINE, "the end to be heard", || gateway.log().contains("closed the connection").then_some(()));
+    within(DEADLINE, "its encoder to end", || {
+        gateway.status()["renditions"].as_array().unwrap().is_empty().then_some(())
+    });
+    Viewer::watching(&gateway).next_frame();
+}
+
+#[test]
 fn a_gateway_without_descriptors_serves_on_and_recovers() {
     let gateway = Gateway::start(&LIGHT);
     let viewer = Viewer::watching(&gateway);

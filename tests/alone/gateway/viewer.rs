@@ -384,6 +384,6 @@ fn peer_connection(local: SocketAddr) -> (RTCPeerConnection, RTCDataChannelId) {
 
 /// An offer such as viewers make, that nobody will follow up.
 pub fn offer() -> String {
-    let (pc, ..) = peer_connection(([127, 0, 0, 1], 9).into());
+    let (pc, _) = peer_connection(([127, 0, 0, 1], 9).into());
     pc.local_description().expect("an offer was made").sdp
 }
