@@ -134,6 +134,8 @@ impl Engine {
     }
 
     fn push(&mut self, kind: FrameKind, damaged_at: Instant) {
+        // A rendition that has changed its encoder may take another layout now.
+        self.planes.keep_split(self.sinks.values().any(|sink| sink.format() == PixelFormat::I420));
         let counters = &self.shared.counters;
         add(if kind == FrameKind::Fresh { &counters.fresh } else { &counters.repeats }, 1);
         self.planes.advance();
