@@ -66,8 +66,9 @@ test("an encoder stalls", async (t) => {
   await viewer.grid(0);
   // Every change is to be seen, also those that the stalled encoder has swallowed.
   let longest = 0;
-  // The next encoder is OpenH264, see picture.test.mjs.
-  const tolerance = 14;
+  // The next encoder is OpenH264, whose stream says nothing of its colours: Chromium goes on with the matrix of the
+  // one before, which puts saturated colours off by 23 of 255. The two grids are told apart all the same.
+  const tolerance = 30;
   let status = facts.status;
   for (let index = 1; status.fallback === null; index ^= 1) {
     const from = performance.now();
