@@ -88,7 +88,6 @@ impl Engine {
             }
             None => drop(self.sinks.remove(&id)),
         }
-        self.planes.keep_split(self.sinks.values().any(|sink| sink.format() == PixelFormat::I420));
     }
 
     /// A source has a screen of this size now.
@@ -134,7 +133,7 @@ impl Engine {
     }
 
     fn push(&mut self, kind: FrameKind, damaged_at: Instant) {
-        // A rendition that has changed its encoder may take another layout now.
+        // Asked each time: a rendition that has changed its encoder may take another layout now.
         self.planes.keep_split(self.sinks.values().any(|sink| sink.format() == PixelFormat::I420));
         let counters = &self.shared.counters;
         add(if kind == FrameKind::Fresh { &counters.fresh } else { &counters.repeats }, 1);

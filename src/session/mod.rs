@@ -273,7 +273,7 @@ impl Session {
             }
         }
         self.greet(viewer, resumed);
-        self.update_renditions(now);
+        self.update_renditions();
         if resumed {
             self.need_keyframe(viewer, now);
         }
@@ -362,17 +362,16 @@ impl Session {
         v.gone_at = v.is_gone().then_some(now);
         self.release_held(viewer);
         if self.control.holder() == Some(viewer) {
-            let change = self.phase.unlock();
-            self.outputs.extend(change.map(Output::Phase));
+            self.unlock_phase();
         }
-        self.update_renditions(now);
+        self.update_renditions();
     }
 
     fn set_media(&mut self, viewer: u32, media: Media, now: Instant) {
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
         v.media = media;
         v.gone_at = v.is_gone().then_some(now);
-        self.update_renditions(now);
+        self.update_renditions();
     }
 
     fn need_keyframe(&mut self, viewer: u32, now: Instant) {
@@ -382,7 +381,13 @@ impl Session {
         }
     }
 
-    fn update_renditions(&mut self, _now: Instant) {
+    /// Slots of a display that nobody is at, or that another one's viewer has, help nobody.
+    fn unlock_phase(&mut self) {
+        let change = self.phase.unlock();
+        self.outputs.extend(change.map(Output::Phase));
+    }
+
+    fn update_renditions(&mut self) {
         let running: BTreeSet<Codec> = self.viewers.values().filter_map(|v| v.media.codec()).collect();
         let fed: BTreeSet<Codec> =
             self.viewers.values().filter(|v| v.watches()).filter_map(|v| v.media.codec()).collect();
@@ -433,7 +438,7 @@ impl Session {
             }
             self.control_changed(now);
         }
-        self.update_renditions(now);
+        self.update_renditions();
     }
 
     fn shutdown(&mut self) {

@@ -79,11 +79,10 @@ impl Session {
         if !visible {
             self.release_held(viewer);
             if self.control.holder() == Some(viewer) {
-                let change = self.phase.unlock();
-                self.outputs.extend(change.map(Output::Phase));
+                self.unlock_phase();
             }
         }
-        self.update_renditions(now);
+        self.update_renditions();
         if visible {
             self.need_keyframe(viewer, now);
         }
@@ -145,8 +144,7 @@ impl Session {
     }
 
     pub(super) fn control_changed(&mut self, now: Instant) {
-        let change = self.phase.unlock();
-        self.outputs.extend(change.map(Output::Phase));
+        self.unlock_phase();
         let holder = self.control.holder();
         self.pointer.forget();
         self.outputs.push_back(Output::Desktop(DesktopAction::Controlled(holder.is_some())));
