@@ -1,8 +1,50 @@
 import { describe, expect, it } from "vitest";
+import { Attention } from "../src/media/attention";
 import { orderCodecs } from "../src/media/codecs";
 import { circular, displayInterval, feedback, Phase, quantile, type FrameTimes } from "../src/media/phase";
 import { figures, snapshot } from "../src/media/stats";
 import { parsePrefs } from "../src/prefs";
+
+describe("attention", () => {
+  /** Looks four times a second at a stream of `rate` frames a second; what the last look said. */
+  const run = (attention: Attention, from: number, seconds: number, rate: number, counted: boolean) => {
+    let verdict = { watch: true, seen: false };
+    let shown = 0;
+    for (let now = from; now <= from + seconds * 1_000; now += 250) {
+      const total = Math.floor((now * rate) / 1_000);
+      for (; verdict.watch && shown < total; shown += 1) attention.frame(now);
+      shown = total;
+      verdict = attention.look(counted ? total : 0, now);
+    }
+    return verdict;
+  };
+
+  it("rests on a still screen and notices its few frames all the same", () => {
+    expect(run(new Attention(0), 0, 10, 1, true)).toEqual({ watch: false, seen: true });
+  });
+
+  it("looks at a new stream for a while, still or not", () => {
+    expect(run(new Attention(0), 0, 1.75, 1, true).watch).toBe(true);
+  });
+
+  it("looks at every frame of a motion, from its first half second", () => {
+    const attention = new Attention(0);
+    run(attention, 0, 10, 1, true);
+    expect(run(attention, 10_250, 1, 60, true)).toEqual({ watch: true, seen: true });
+    expect(run(attention, 11_500, 1, 1, true).watch).toBe(false);
+  });
+
+  it("is not woken by a picture that is being sharpened", () => {
+    const attention = new Attention(0);
+    run(attention, 0, 10, 1, true);
+    expect(attention.look(18, 10_250).watch).toBe(false);
+    expect(attention.look(18, 10_500).watch).toBe(false);
+  });
+
+  it("never rests where frames are not counted", () => {
+    expect(run(new Attention(0), 0, 10, 1, false).watch).toBe(true);
+  });
+});
 
 describe("phase", () => {
   const frames = (n: number, interval: number, slack: number, jitter: (i: number) => number = () => 0): FrameTimes[] =>

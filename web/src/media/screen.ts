@@ -1,6 +1,7 @@
 // The <video> element: which stream it shows, when its frames are presented, how fast the display ticks.
 
 import type { Feedback } from "../wire/signal";
+import { Attention } from "./attention";
 import { displayInterval, Phase } from "./phase";
 
 /** The display is measured anew this often while frames flow, milliseconds. */
@@ -8,6 +9,8 @@ const MEASURE_EVERY = 20_000;
 const TICKS = 28;
 /** Frames closer than this make a motion. */
 const FLOWING = 60;
+/** The count of frames is looked at this often, milliseconds. */
+const LOOK_EVERY = 250;
 
 /** What the element tells its owner. */
 export interface ScreenHooks {
@@ -30,12 +33,14 @@ export class Screen {
   private measuring = false;
   private lastTick = -Infinity;
   private callback: number | null = null;
+  private attention = new Attention(-Infinity);
 
   constructor(
     readonly video: HTMLVideoElement,
     private readonly hooks: ScreenHooks,
   ) {
     video.addEventListener("resize", () => hooks.resized());
+    window.setInterval(() => this.look(), LOOK_EVERY);
   }
 
   /** Size of the decoded picture; 0×0 before the first. */
@@ -53,7 +58,8 @@ export class Screen {
     if (generation === this.generation || (!flowing && this.video.srcObject !== null)) return;
     this.generation = generation;
     this.phase = new Phase();
-    if (this.callback !== null) this.video.cancelVideoFrameCallback(this.callback);
+    this.attention = new Attention(performance.now());
+    this.unwatch();
     this.video.srcObject = new MediaStream([track]);
     void this.video.play().catch(() => undefined);
     this.watch(generation);
@@ -73,9 +79,29 @@ export class Screen {
     });
   }
 
+  private unwatch(): void {
+    if (this.callback !== null) this.video.cancelVideoFrameCallback(this.callback);
+    this.callback = null;
+  }
+
+  /** Takes frames one by one, or only counts them: see `Attention`. */
+  private look(): void {
+    if (this.video.srcObject === null || !("requestVideoFrameCallback" in HTMLVideoElement.prototype)) return;
+    const now = performance.now();
+    const total = this.video.getVideoPlaybackQuality().totalVideoFrames;
+    const { watch, seen } = this.attention.look(total, now);
+    if (seen && this.callback === null) {
+      this.lastTick = now;
+      this.hooks.frame(this.generation);
+    }
+    if (!watch) this.unwatch();
+    else if (this.callback === null) this.watch(this.generation);
+  }
+
   private presented(generation: number, now: number, metadata: VideoFrameCallbackMetadata): void {
     const flowing = now - this.lastTick < FLOWING;
     this.lastTick = now;
+    this.attention.frame(now);
     this.hooks.frame(generation);
     if (flowing && now - this.measuredAt > MEASURE_EVERY) this.measure();
     const received = metadata.receiveTime;
