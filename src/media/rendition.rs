@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::budget::{RateMeter, worth_a_key_frame};
@@ -119,11 +119,13 @@ struct Todo {
 }
 
 impl Rendition {
-    /// Starts encoding with the first of `candidates` that works.
+    /// Starts encoding with the first of `candidates` that works, once the thread `after` has ended: some hardware
+    /// has one session, which a predecessor must give back first.
     pub fn start(
         codec: Codec,
         candidates: Vec<Arc<Entry>>,
         config: RenditionConfig,
+        after: Option<JoinHandle<()>>,
         on_event: OnRendition,
     ) -> Self {
         let nv12 = candidates.first().is_none_or(|entry| entry.format == PixelFormat::Nv12);
@@ -155,6 +157,8 @@ impl Rendition {
             encoding_kbps: config.bitrate_kbps,
         };
         let spawned = thread::Builder::new().name(format!("rendition-{}", codec.name())).spawn(move || {
+            // A predecessor that panicked has ended all the same.
+            let _ = after.map(JoinHandle::join);
             supervisor.run();
             let _ = end.send(());
         });

@@ -3,6 +3,7 @@
 mod addresses;
 mod heart;
 mod link;
+mod memory;
 mod metrics;
 mod renditions;
 mod secrets;
@@ -97,29 +98,12 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`], before anything is served.
 pub fn run(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
-    keep_memory_compact();
+    memory::keep_compact();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let served = runtime.block_on(serve(config, started));
     // A loop that hangs must not keep the process: the pod's grace period is for viewers.
     runtime.shutdown_timeout(GRACE);
     served
-}
-
-/// Left alone, glibc takes the first freed frame as a sign to put frames into its arenas from then on, and gives
-/// every new encoder thread another arena: resident memory is then 20 MB more, and creeps up as encoders come and
-/// go. Buffers of frames live in pools, so that mapping them costs nothing while the stream runs.
-#[allow(unsafe_code)] // The allocator's own entry point; there is no safe one.
-fn keep_memory_compact() {
-    /// Two arenas; free memory at an end goes back from 64 KiB on, which also ends the adjustment of what is mapped.
-    #[cfg(target_env = "gnu")]
-    const SETTINGS: [(i32, i32); 2] = [(libc::M_ARENA_MAX, 2), (libc::M_TRIM_THRESHOLD, 64 * 1024)];
-    #[cfg(target_env = "gnu")]
-    for (parameter, value) in SETTINGS {
-        // SAFETY: takes two numbers and changes a parameter under the allocator's own lock (mallopt(3)).
-        unsafe {
-            libc::mallopt(parameter, value);
-        }
-    }
 }
 
 async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {

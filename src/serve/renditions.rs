@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::link::{Command, Link};
+use super::memory;
 use super::metrics::Metrics;
 use crate::capture::CaptureHandle;
 use crate::frame::{Codec, Size};
@@ -43,6 +44,8 @@ pub struct Renditions {
     /// Codecs for which every encoder failed, until one works again.
     exhausted: BTreeSet<Codec>,
     running: BTreeMap<Codec, Running>,
+    /// Ends of former renditions that a successor must wait for.
+    ending: BTreeMap<Codec, JoinHandle<()>>,
     next_id: u64,
     link: Link,
     capture: CaptureHandle,
@@ -71,6 +74,7 @@ impl Renditions {
             candidates,
             exhausted: BTreeSet::new(),
             running: BTreeMap::new(),
+            ending: BTreeMap::new(),
             next_id: 1,
             link,
             capture,
@@ -221,7 +225,13 @@ impl Renditions {
         self.next_id += 1;
         let config =
             RenditionConfig::new(self.size.padded_even(), self.settings.fps, self.settings.bitrate_kbps);
-        let rendition = Rendition::start(codec, candidates.clone(), config, self.on_event(id, codec));
+        let rendition = Rendition::start(
+            codec,
+            candidates.clone(),
+            config,
+            self.ending.remove(&codec),
+            self.on_event(id, codec),
+        );
         let running = Running {
             id,
             rendition: Some(rendition),
@@ -236,10 +246,16 @@ impl Renditions {
     fn end(&mut self, codec: Codec) {
         let Some(mut running) = self.running.remove(&codec) else { return };
         self.capture.remove_sink(running.id);
-        if let Some(rendition) = running.rendition.take() {
-            // An encoder that hangs takes seconds to be given up, and the loop has viewers to serve.
-            thread::spawn(move || drop(rendition));
-        }
+        let Some(rendition) = running.rendition.take() else { return };
+        let last = self.running.is_empty();
+        // An encoder that hangs takes seconds to be given up, and the loop has viewers to serve.
+        let end = thread::spawn(move || {
+            drop(rendition);
+            if last {
+                memory::give_back();
+            }
+        });
+        self.ending.insert(codec, end);
     }
 
     /// Runs on the encoder's thread: packetised there, once for all viewers.

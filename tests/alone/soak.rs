@@ -39,17 +39,14 @@ fn at_rest(gateway: &Gateway) -> Figures {
 #[test]
 fn two_hundred_visits_leave_nothing_behind() {
     let gateway = Gateway::start(&LIGHT);
-    let mut held: Vec<Figures> = Vec::new();
-    // At the 200th. A leak only grows; the allocator's to and fro comes back, if not there then a little later.
-    for part in 0..6 {
-        (0..50).for_each(|i| visit(&gateway, 50 * part + i));
-        held.push(at_rest(&gateway));
-        let (first, last) = (held[0], *held.last().expect("just pushed"));
-        let same = (last.fds, last.threads) == (first.fds, first.threads);
-        if part >= 3 && same && last.rss_kib <= first.rss_kib + GROWTH_KIB {
-            eprintln!("{held:?}");
-            return;
-        }
-    }
-    panic!("something grows: {held:?}");
+    let held: Vec<Figures> = (0..4)
+        .map(|part| {
+            (0..50).for_each(|i| visit(&gateway, 50 * part + i));
+            at_rest(&gateway)
+        })
+        .collect();
+    eprintln!("{held:?}");
+    let (fiftieth, last) = (held[0], held[3]);
+    assert_eq!((last.fds, last.threads), (fiftieth.fds, fiftieth.threads), "{held:?}");
+    assert!(last.rss_kib <= fiftieth.rss_kib + GROWTH_KIB, "memory grows: {held:?}");
 }

@@ -269,7 +269,7 @@ impl Stage {
         let on_event = Box::new(move |event| drop(send.lock().unwrap().send(event)));
         let config =
             RenditionConfig { patience: Duration::from_millis(600), ..RenditionConfig::new(SIZE, 60, 2_000) };
-        let rendition = Rendition::start(Codec::H264, candidates, config, on_event);
+        let rendition = Rendition::start(Codec::H264, candidates, config, None, on_event);
         let sink = rendition.sink();
         Self { rendition, sink, events, serial: 0 }
     }
