@@ -16,11 +16,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
 use thiserror::Error;
-use x11rb::connection::Connection as _;
-use x11rb::protocol::randr::{self, ConnectionExt as _};
 
-use crate::display::{self, Connected, DisplayName};
-use crate::frame::Size;
+use crate::capture;
+use crate::display::DisplayName;
+use crate::frame::{STANDARD_DPI, ScreenMode, Size};
 
 /// How long Xvfb may take to listen.
 const START_DEADLINE: Duration = Duration::from_secs(15);
@@ -391,40 +390,8 @@ fn last_lines(log: &Path) -> String {
 
 /// Gives the screen another size, by a mode of its own on the only output that Xvfb has.
 fn shrink(display: &str, xauthority: &Path, size: Size) -> Result<(), DemoError> {
-    resize(display, xauthority, size).map_err(|e| DemoError::Server(format!("it refused {size:?}: {e}")))
-}
-
-fn resize(display: &str, xauthority: &Path, size: Size) -> Result<(), Box<dyn std::error::Error>> {
-    let display: DisplayName = display.parse()?;
-    let Connected { connection: conn, screen, .. } = display::connect(&display, Some(xauthority))?;
-    let root = conn.setup().roots.get(screen).ok_or("no screen")?.root;
-    let resources = conn.randr_get_screen_resources_current(root)?.reply()?;
-    let output = *resources.outputs.first().ok_or("no output")?;
-    let crtc = *resources.crtcs.first().ok_or("no CRTC")?;
-    let name = format!("{}x{}", size.width, size.height);
-    let (width, height, name_len) = (size.width, size.height, u16::try_from(name.len())?);
-    let known = resources.modes.iter().find(|m| (m.width, m.height) == (width, height)).map(|m| m.id);
-    let mode = match known {
-        Some(mode) => mode,
-        None => {
-            let info = randr::ModeInfo { width, height, name_len, ..Default::default() };
-            let mode = conn.randr_create_mode(root, info, name.as_bytes())?.reply()?.mode;
-            conn.randr_add_output_mode(output, mode)?.check()?;
-            mode
-        }
-    };
-    let off = conn.randr_set_crtc_config(crtc, 0, 0, 0, 0, 0, randr::Rotation::ROTATE0, &[])?.reply()?;
-    let (mm_width, mm_height) = (millimetres(width), millimetres(height));
-    conn.randr_set_screen_size(root, width, height, mm_width, mm_height)?.check()?;
-    let rotation = randr::Rotation::ROTATE0;
-    let on = conn.randr_set_crtc_config(crtc, off.timestamp, 0, 0, 0, mode, rotation, &[output])?.reply()?;
-    if on.status != randr::SetConfig::SUCCESS {
-        return Err(format!("mode not set: {:?}", on.status).into());
-    }
-    Ok(())
-}
-
-/// Length at 96 dots per inch.
-fn millimetres(pixels: u16) -> u32 {
-    (u32::from(pixels) * 254 + 480) / 960
+    let refused = |error: &dyn std::fmt::Display| DemoError::Server(format!("it refused {size:?}: {error}"));
+    let name = display.parse::<DisplayName>().map_err(|e| refused(&e))?;
+    let wanted = ScreenMode { size, dpi: STANDARD_DPI };
+    capture::set_screen(&name, Some(xauthority), wanted).map_err(|e| refused(&e))
 }

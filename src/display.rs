@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -37,8 +38,13 @@ impl FromStr for DisplayName {
     fn from_str(name: &str) -> Result<Self, BadDisplayName> {
         let bad = || BadDisplayName(name.to_owned());
         let parsed = parse_display(Some(name)).map_err(|_| bad())?;
-        // The TCP port is 6000 + display; the protocol's parser lets the sum overflow.
-        (parsed.display <= u16::MAX - 6000).then(|| DisplayName(name.to_owned())).ok_or_else(bad)
+        // The TCP port is 6000 + display; the protocol's parser lets the sum overflow. It also takes all but the
+        // last number for a host's name, which has colons only in an IPv6 literal.
+        let host = name.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.rsplit_once('/').map_or(host, |(_, host)| host);
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<Ipv6Addr>().is_ok();
+        let plausible = literal || !host.contains(':');
+        (plausible && parsed.display <= u16::MAX - 6000).then(|| DisplayName(name.to_owned())).ok_or_else(bad)
     }
 }
 
@@ -234,10 +240,10 @@ mod tests {
 
     #[test]
     fn names_are_checked_when_parsed() {
-        for good in [":0", ":99.0", "host:1", "unix/:3", "tcp/host:4.1"] {
+        for good in [":0", ":99.0", "host:1", "unix/:3", "tcp/host:4.1", "[::1]:2", "tcp/::1:2"] {
             assert_eq!(good.parse::<DisplayName>().map(|name| name.to_string()), Ok(good.to_owned()));
         }
-        for bad in ["", "0", ":", ":x", "host", ":65000", ":-1", ":0.x"] {
+        for bad in ["", "0", ":", ":x", "host", ":65000", ":-1", ":0.x", ":1:2:3", "host:1:2"] {
             assert_eq!(bad.parse::<DisplayName>(), Err(BadDisplayName(bad.to_owned())), "{bad}");
         }
     }

@@ -23,6 +23,18 @@ impl Size {
     }
 }
 
+/// What browsers take a CSS inch for, and programs a screen that says nothing else: dots per inch.
+pub const STANDARD_DPI: u16 = 96;
+
+/// A screen as a viewer's window wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScreenMode {
+    /// Its size.
+    pub size: Size,
+    /// Dots per inch, from which programs take the size of their letters.
+    pub dpi: u16,
+}
+
 /// A rectangle of the X screen, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rect {

@@ -12,7 +12,7 @@ use super::cadence::Cadence;
 use super::handle::Shared;
 use super::planes::{FrameTimes, Planes};
 use super::{CaptureEvent, ShmMode};
-use crate::frame::{FrameKind, FrameSink, PixelFormat, Rect, Size};
+use crate::frame::{FrameKind, FrameSink, PixelFormat, Rect, ScreenMode, Size};
 
 /// One pixel while no screen is known: the smallest frame there is.
 const NO_SCREEN: Size = Size { width: 1, height: 1 };
@@ -22,7 +22,7 @@ pub(super) struct Engine {
     pub shared: Arc<Shared>,
     pub cadence: Cadence,
     pub planes: Planes,
-    pub resize: Option<Size>,
+    pub resize: Option<ScreenMode>,
     events: Box<dyn Fn(CaptureEvent) + Send + Sync>,
     sinks: BTreeMap<u64, Box<dyn FrameSink>>,
     wanted: bool,

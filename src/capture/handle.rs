@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::ShmMode;
-use crate::frame::{FrameSink, Size};
+use crate::frame::{FrameSink, ScreenMode};
 
 /// What the session wants and the capture thread has not yet taken up.
 ///
@@ -23,7 +23,7 @@ pub(super) struct Mail {
     pub phase: Option<Option<Duration>>,
     pub phase_shift_us: i64,
     pub refresh: bool,
-    pub resize: Option<Size>,
+    pub resize: Option<ScreenMode>,
     /// Added (or replaced) or removed sinks.
     pub sinks: BTreeMap<u64, Option<Box<dyn FrameSink>>>,
     pub encoded: BTreeMap<u64, (usize, bool)>,
@@ -175,9 +175,9 @@ impl CaptureHandle {
         self.post(|mail| mail.phase_shift_us = mail.phase_shift_us.saturating_add(micros));
     }
 
-    /// Asks the X server for another screen size. The outcome is an event: `Resized` or `ResizeRefused`.
-    pub fn resize(&self, size: Size) {
-        self.post(|mail| mail.resize = Some(size));
+    /// Asks the X server for another screen. The outcome is an event: `Resized` or `ResizeRefused`.
+    pub fn resize(&self, wanted: ScreenMode) {
+        self.post(|mail| mail.resize = Some(wanted));
     }
 
     /// What has been done so far.

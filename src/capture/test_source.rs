@@ -34,7 +34,7 @@ pub(super) fn run(mut engine: Engine, size: Size, still: bool) {
     engine.up(picture.size, true, None);
     let mut next_change = Instant::now();
     while engine.take_mail() {
-        if let Some(size) = engine.resize.take().map(clamp) {
+        if let Some(size) = engine.resize.take().map(|wanted| clamp(wanted.size)) {
             picture = Picture::new(size);
             engine.resized(size);
         }

@@ -202,11 +202,6 @@ impl ServeConfig {
             state_dir: layer.state_dir,
         })
     }
-
-    /// True if nothing asks viewers who they are (loopback only).
-    pub fn is_open(&self) -> bool {
-        self.token_secret_file.is_none() && self.basic.is_none() && self.forward_auth.is_none()
-    }
 }
 
 fn ranged(
@@ -275,7 +270,7 @@ mod tests {
     #[test]
     fn the_default_is_an_open_loopback_listener() {
         let config = config(Layer::default()).unwrap();
-        assert!(config.is_open() && config.listen.ip().is_loopback());
+        assert!(config.listen.ip().is_loopback());
         assert_eq!(config.source, Source::X11 { display: ":0".into(), xauthority: None });
     }
 

@@ -28,14 +28,14 @@ fn is_motion(action: &DesktopAction) -> bool {
 fn is_vital(action: &DesktopAction) -> bool {
     match action {
         DesktopAction::Key { down, .. } | DesktopAction::Button { down, .. } => !down,
-        DesktopAction::ReleaseAll | DesktopAction::Controlled(_) => true,
+        DesktopAction::ReleaseAll | DesktopAction::ForgetText | DesktopAction::Controlled(_) => true,
         _ => false,
     }
 }
 
 /// Adds `action` to `last` if both are one motion.
 fn merge(last: &mut DesktopAction, action: &DesktopAction) -> bool {
-    use DesktopAction::{Controlled, Locks, Motion, Relative, ReleaseAll, Wheel};
+    use DesktopAction::{Controlled, ForgetText, Locks, Motion, Relative, ReleaseAll, Wheel};
     match (last, action) {
         (Motion(last), Motion(new)) => *last = *new,
         (Relative { dx, dy }, Relative { dx: x, dy: y }) => {
@@ -46,7 +46,7 @@ fn merge(last: &mut DesktopAction, action: &DesktopAction) -> bool {
             (*dx, *dy) = (x, y);
         }
         (Locks { caps, num }, Locks { caps: c, num: n }) => (*caps, *num) = (*c, *n),
-        (ReleaseAll, ReleaseAll) => {}
+        (ReleaseAll, ReleaseAll) | (ForgetText, ForgetText) => {}
         (Controlled(last), Controlled(new)) => *last = *new,
         _ => return false,
     }
@@ -56,6 +56,10 @@ fn merge(last: &mut DesktopAction, action: &DesktopAction) -> bool {
 impl ActionQueue {
     /// Adds an action; false if it was dropped.
     pub fn push(&mut self, action: DesktopAction) -> bool {
+        if action == DesktopAction::ForgetText {
+            self.actions.retain(|waiting| !matches!(waiting, DesktopAction::Text(_)));
+            self.text_bytes = 0;
+        }
         if self.actions.back_mut().is_some_and(|last| merge(last, &action)) {
             return true;
         }
@@ -81,7 +85,7 @@ impl ActionQueue {
         }
         let last = self.actions.iter().rev().find(|a| matches!(a, DesktopAction::Controlled(_))).cloned();
         self.clear();
-        self.actions.push_back(DesktopAction::ReleaseAll);
+        self.actions.extend([DesktopAction::ForgetText, DesktopAction::ReleaseAll]);
         self.actions.extend(last);
         true
     }
@@ -156,8 +160,24 @@ mod tests {
         assert!(q.push(key(false, 7)));
         assert_eq!(
             drain(&mut q),
-            [DesktopAction::ReleaseAll, DesktopAction::Controlled(true), key(false, 7)]
+            [
+                DesktopAction::ForgetText,
+                DesktopAction::ReleaseAll,
+                DesktopAction::Controlled(true),
+                key(false, 7)
+            ]
         );
+    }
+
+    #[test]
+    fn text_that_waits_is_forgotten_and_keys_are_not() {
+        let mut q = ActionQueue::default();
+        let text = || DesktopAction::Text("x".repeat(4_000));
+        assert!(q.push(key(true, 1)) && q.push(text()) && q.push(key(false, 1)) && q.push(text()));
+        assert!(q.push(DesktopAction::ForgetText));
+        let taken = std::iter::repeat_with(|| q.push(text())).take_while(|t| *t).count();
+        assert_eq!(taken, MAX_TEXT_BYTES / 4_000, "the room is free again");
+        assert_eq!(drain(&mut q)[..3], [key(true, 1), key(false, 1), DesktopAction::ForgetText]);
     }
 
     #[test]

@@ -214,6 +214,10 @@ impl Link {
             DesktopAction::Button { button, down, at } => self.button(button, down, at),
             DesktopAction::Wheel { dx, dy, at } => self.wheel(dx, dy, at),
             DesktopAction::Locks { caps, num } => self.set_locks(caps, num),
+            DesktopAction::ForgetText => {
+                self.keyboard.drop_text();
+                Ok(())
+            }
             DesktopAction::ReleaseAll => self.release_all(),
             DesktopAction::Controlled(on) => self.set_controlled(on),
         }

@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 
 use super::routes::{self, Shared};
 use super::{Gateway, Guard};
@@ -21,6 +22,8 @@ const MAX_CONNECTIONS: usize = 1_024;
 const OTHER_DESCRIPTORS: usize = 128;
 /// A connection without a whole request head by then is closed.
 const HEAD: Duration = Duration::from_secs(10);
+/// A connection whose other side takes nothing of what it is sent for this long is closed, by the kernel.
+const UNREAD: Duration = Duration::from_secs(20);
 
 /// A connection's place among [`MAX_CONNECTIONS`]; a WebSocket keeps it past the upgrade.
 pub(super) type Permit = Arc<OwnedSemaphorePermit>;
@@ -32,12 +35,17 @@ fn max_connections() -> usize {
     limit.saturating_sub(OTHER_DESCRIPTORS).clamp(limit.min(8), MAX_CONNECTIONS)
 }
 
-/// Serves HTTP on `listener` until the returned future is dropped.
+/// Serves HTTP on `listener` until the returned future is dropped; WebSockets run on in `sockets`.
 ///
 /// # Errors
 /// Only those that end the listener; a failing connection ends alone.
-pub async fn serve<G: Gateway>(listener: TcpListener, gateway: Arc<G>, guard: Guard) -> io::Result<()> {
-    let router = routes::router(Arc::new(Shared { gateway, guard }));
+pub async fn serve<G: Gateway>(
+    listener: TcpListener,
+    gateway: Arc<G>,
+    guard: Arc<Guard>,
+    sockets: TaskTracker,
+) -> io::Result<()> {
+    let router = routes::router(Arc::new(Shared { gateway, guard, sockets }));
     let permits = Arc::new(Semaphore::new(max_connections()));
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -63,6 +71,7 @@ pub async fn serve<G: Gateway>(listener: TcpListener, gateway: Arc<G>, guard: Gu
 async fn connection(stream: TcpStream, peer: SocketAddr, router: axum::Router, permit: Permit) {
     // Signalling is small messages, and each of them is waited for.
     let _ = stream.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD.as_millis() as u32);
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {

@@ -81,6 +81,11 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// True if tokens can be revoked while the gateway runs.
+    pub fn watches_revocations(&self) -> bool {
+        self.revoked_file.is_some()
+    }
+
     /// A guard; `revoked_file` is read again whenever it has changed.
     pub fn new(auth: Auth, revoked_file: Option<PathBuf>) -> Self {
         Self { auth, revoked_file, revoked: Mutex::default() }
@@ -95,7 +100,8 @@ impl Guard {
         self.auth.principal(headers, peer, &revoked, unix_now())
     }
 
-    fn revoked(&self) -> HashSet<String> {
+    /// Ids of revoked tokens, as the file lists them now.
+    pub fn revoked(&self) -> HashSet<String> {
         let mut cached = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(file) = &self.revoked_file else { return HashSet::new() };
         let found = std::fs::metadata(file).and_then(|m| Ok((m.modified()?, m.len())));

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use super::auth::Denied;
 use super::listener::Permit;
@@ -18,7 +19,8 @@ use crate::session::Principal;
 /// What every route shares.
 pub(super) struct Shared<G> {
     pub gateway: Arc<G>,
-    pub guard: Guard,
+    pub guard: Arc<Guard>,
+    pub sockets: TaskTracker,
 }
 
 pub(super) type App<G> = Arc<Shared<G>>;
@@ -130,7 +132,7 @@ async fn websocket<G: Gateway>(
     request: Request,
 ) -> Response {
     match app.principal(request.headers(), peer) {
-        Ok(principal) => socket::upgrade(app.gateway.clone(), principal, permit, request),
+        Ok(principal) => socket::upgrade(app.gateway.clone(), &app.sockets, principal, permit, request),
         Err(denied) => app.refuse(denied),
     }
 }

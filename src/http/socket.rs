@@ -16,6 +16,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_util::task::TaskTracker;
 
 use super::listener::Permit;
 use super::{Gateway, OUTBOX, SocketEvent, ToSocket};
@@ -58,6 +59,7 @@ fn is(headers: &HeaderMap, name: header::HeaderName, value: &str) -> bool {
 /// Answers the upgrade (RFC 6455 §4.2) and runs the socket.
 pub(super) fn upgrade<G: Gateway>(
     gateway: Arc<G>,
+    sockets: &TaskTracker,
     principal: Principal,
     permit: Permit,
     mut request: Request,
@@ -75,7 +77,7 @@ pub(super) fn upgrade<G: Gateway>(
         return (StatusCode::BAD_REQUEST, "the subprotocol deskgate.v1 is expected\n").into_response();
     }
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
+    sockets.spawn(async move {
         match upgrade.await {
             Ok(upgraded) => {
                 let stream =

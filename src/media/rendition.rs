@@ -219,11 +219,6 @@ impl Rendition {
         self.shared.lock().runner.as_ref().map(|runner| runner.entry().name.clone())
     }
 
-    /// Frames that the current encoder had no time for.
-    pub fn dropped(&self) -> u64 {
-        self.shared.lock().runner.as_ref().map_or(0, |runner| runner.dropped())
-    }
-
     /// Loses what the current encoder puts out, as if it had frozen. For tests of what happens then.
     pub fn stall(&self) {
         let runner = self.shared.lock().runner.clone();

@@ -1,6 +1,6 @@
 //! Which addresses a gateway binds and offers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Addresses of this machine that others can reach it by, IPv4 first.
 fn interface_addresses() -> Vec<IpAddr> {
@@ -17,39 +17,69 @@ fn interface_addresses() -> Vec<IpAddr> {
     addresses
 }
 
-/// The host candidates of a listener, and what to bind besides it.
+/// What a listener is reached by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// One more address to bind, if it can be had.
-    pub also: Option<SocketAddr>,
-    /// What viewers are offered.
-    pub candidates: Vec<SocketAddr>,
+    bound: SocketAddr,
+    advertised: Vec<SocketAddr>,
+    also: Option<SocketAddr>,
 }
 
-/// For a listener at `bound`, with `advertised` addresses (port 0: the listener's).
-pub fn addresses(bound: SocketAddr, advertised: &[SocketAddr]) -> Addresses {
-    plan(bound, advertised, &interface_addresses())
-}
-
-fn plan(bound: SocketAddr, advertised: &[SocketAddr], interfaces: &[IpAddr]) -> Addresses {
-    let port = bound.port();
-    // Firefox never pairs loopback with non-loopback candidates, and its own are not loopback.
-    let also = bound
-        .ip()
-        .is_loopback()
-        .then(|| interfaces.iter().find(|a| a.is_ipv4()).map(|a| SocketAddr::new(*a, port)))
-        .flatten();
-    if !advertised.is_empty() {
-        let with_port = |a: &SocketAddr| SocketAddr::new(a.ip(), if a.port() == 0 { port } else { a.port() });
-        return Addresses { also: None, candidates: advertised.iter().map(with_port).collect() };
+impl Addresses {
+    /// For a listener at `bound`, with `advertised` addresses (port 0: the listener's).
+    pub fn new(bound: SocketAddr, advertised: &[SocketAddr]) -> Self {
+        Self::with(bound, advertised, &interface_addresses())
     }
-    let candidates = if bound.ip().is_unspecified() {
-        let reachable = |a: &&IpAddr| bound.is_ipv6() || a.is_ipv4();
-        interfaces.iter().filter(reachable).map(|a| SocketAddr::new(*a, port)).collect()
-    } else {
-        [Some(bound), also].into_iter().flatten().collect()
-    };
-    Addresses { also, candidates }
+
+    fn with(bound: SocketAddr, advertised: &[SocketAddr], interfaces: &[IpAddr]) -> Self {
+        let port = bound.port();
+        let with_port = |a: &SocketAddr| SocketAddr::new(a.ip(), if a.port() == 0 { port } else { a.port() });
+        let advertised: Vec<SocketAddr> = advertised.iter().map(with_port).collect();
+        // Firefox never pairs loopback with non-loopback candidates, and its own are not loopback.
+        let wanted = bound.ip().is_loopback() && advertised.is_empty();
+        let also = interfaces.iter().find(|a| wanted && a.is_ipv4()).map(|a| SocketAddr::new(*a, port));
+        Self { bound, advertised, also }
+    }
+
+    /// Where the listener is bound.
+    pub fn bound(&self) -> SocketAddr {
+        self.bound
+    }
+
+    /// One more address to bind, if it can be had.
+    pub fn also(&self) -> Option<SocketAddr> {
+        self.also
+    }
+
+    /// What the outside knows this listener by, where that was configured.
+    pub fn advertised(&self) -> &[SocketAddr] {
+        &self.advertised
+    }
+
+    /// What a viewer is offered now: interfaces come and go.
+    pub fn candidates(&self) -> Vec<SocketAddr> {
+        self.candidates_among(&interface_addresses())
+    }
+
+    fn candidates_among(&self, interfaces: &[IpAddr]) -> Vec<SocketAddr> {
+        if !self.advertised.is_empty() {
+            return self.advertised.clone();
+        }
+        if !self.bound.ip().is_unspecified() {
+            return [Some(self.bound), self.also].into_iter().flatten().collect();
+        }
+        let at = |ip: IpAddr| SocketAddr::new(ip, self.bound.port());
+        let reachable = |a: &&IpAddr| self.bound.is_ipv6() || a.is_ipv4();
+        let found: Vec<SocketAddr> = interfaces.iter().filter(reachable).map(|ip| at(*ip)).collect();
+        if found.is_empty() {
+            tracing::warn!(
+                code = "no-interface",
+                "no interface but loopback: only a browser on this machine gets a picture (see --advertise)"
+            );
+            return vec![at(Ipv4Addr::LOCALHOST.into())];
+        }
+        found
+    }
 }
 
 #[cfg(test)]
@@ -60,24 +90,40 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn loopback_binds_one_more_for_firefox() {
-        let interfaces = ["fd00::1".parse().unwrap(), "10.0.0.5".parse().unwrap()];
-        let plan = plan(at("127.0.0.1:80"), &[], &interfaces);
-        assert_eq!(plan.also, Some(at("10.0.0.5:80")));
-        assert_eq!(plan.candidates, [at("127.0.0.1:80"), at("10.0.0.5:80")]);
+    fn offered(bound: &str, advertised: &[SocketAddr], interfaces: &[IpAddr]) -> Vec<SocketAddr> {
+        Addresses::with(at(bound), advertised, interfaces).candidates_among(interfaces)
     }
 
     #[test]
-    fn a_wildcard_offers_every_interface_of_its_family() {
+    fn loopback_binds_one_more_for_firefox() {
+        let interfaces = ["fd00::1".parse().unwrap(), "10.0.0.5".parse().unwrap()];
+        let addresses = Addresses::with(at("127.0.0.1:80"), &[], &interfaces);
+        assert_eq!(addresses.also(), Some(at("10.0.0.5:80")));
+        assert_eq!(addresses.candidates_among(&[]), [at("127.0.0.1:80"), at("10.0.0.5:80")]);
+    }
+
+    #[test]
+    fn a_wildcard_offers_every_interface_of_its_family_that_is_there_now() {
         let interfaces = ["10.0.0.5".parse().unwrap(), "fd00::1".parse().unwrap()];
-        assert_eq!(plan(at("0.0.0.0:80"), &[], &interfaces).candidates, [at("10.0.0.5:80")]);
-        assert_eq!(plan(at("[::]:80"), &[], &interfaces).candidates.len(), 2);
+        assert_eq!(offered("0.0.0.0:80", &[], &interfaces), [at("10.0.0.5:80")]);
+        assert_eq!(offered("[::]:80", &[], &interfaces).len(), 2);
+        let addresses = Addresses::with(at("0.0.0.0:80"), &[], &interfaces);
+        assert_eq!(addresses.candidates_among(&["10.0.0.9".parse().unwrap()]), [at("10.0.0.9:80")]);
+    }
+
+    #[test]
+    fn a_wildcard_without_interfaces_offers_loopback() {
+        assert_eq!(offered("0.0.0.0:80", &[], &[]), [at("127.0.0.1:80")]);
     }
 
     #[test]
     fn advertised_addresses_replace_them_all() {
-        let plan = plan(at("0.0.0.0:80"), &[at("203.0.113.1:0"), at("203.0.113.2:30080")], &[]);
-        assert_eq!(plan.candidates, [at("203.0.113.1:80"), at("203.0.113.2:30080")]);
+        let advertised = [at("203.0.113.1:0"), at("203.0.113.2:30080")];
+        let expected = [at("203.0.113.1:80"), at("203.0.113.2:30080")];
+        assert_eq!(offered("0.0.0.0:80", &advertised, &[]), expected);
+        assert_eq!(
+            Addresses::with(at("127.0.0.1:80"), &advertised, &["10.0.0.5".parse().unwrap()]).also(),
+            None
+        );
     }
 }

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::addresses::Addresses;
 use super::link::{Command, Link};
 use super::metrics::Metrics;
 use super::renditions::Renditions;
@@ -53,7 +54,7 @@ pub struct Parts {
     /// The socket.
     pub net: Net,
     /// What viewers are offered.
-    pub candidates: Vec<SocketAddr>,
+    pub addresses: Addresses,
     /// The encoders.
     pub renditions: Renditions,
     /// The capture.
@@ -197,6 +198,7 @@ impl Heart {
                     self.rendition_event(codec, event, now);
                 }
             }
+            Command::Revoked(tokens) => self.parts.session.handle(Input::Revoked { tokens }, now),
             // Nobody waits for it any more if this fails.
             Command::Status(reply) => drop(reply.send(self.status(now))),
             Command::Shutdown => {
@@ -406,7 +408,7 @@ impl Heart {
                 self.parts.capture.set_phase(Some(interval));
                 self.parts.capture.adjust_phase((later_ms * 1e3) as i64);
             }
-            Output::Resize(size) => self.parts.capture.resize(size),
+            Output::Resize(wanted) => self.parts.capture.resize(wanted),
         }
     }
 
@@ -458,7 +460,7 @@ impl Heart {
 
     fn make_peer(&mut self, viewer: u32, offer: &str, now: Instant) -> Result<(Codec, String), OfferError> {
         let random = Random::new().map_err(|e| OfferError::Refused(e.to_string()))?;
-        let config = random.peer(self.parts.candidates.clone());
+        let config = random.peer(self.parts.addresses.candidates());
         let (ufrag, rtx_ssrc) = (config.ufrag.clone(), config.rtx_ssrc);
         let usable = self.parts.renditions.usable();
         // A stranger's text in a young parser: see `Mux::with_peer`.

@@ -1,6 +1,6 @@
 //! The way into the gateway's loop from every other thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,6 +49,8 @@ pub enum Command {
         /// What.
         event: RenditionEvent,
     },
+    /// These tokens hold no longer.
+    Revoked(HashSet<String>),
     /// Somebody wants `/api/status`.
     Status(oneshot::Sender<Value>),
     /// Stop.

@@ -8,6 +8,7 @@ mod metrics;
 mod renditions;
 mod secrets;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
-use self::addresses::addresses;
+use self::addresses::Addresses;
 use self::heart::{Heart, Parts};
 use self::link::{Command, Link};
 use self::metrics::Metrics;
@@ -44,6 +46,8 @@ pub use self::secrets::token_secret;
 const TEST_SIZE: Size = Size { width: 1280, height: 720 };
 /// What sockets get to say goodbye in.
 const GRACE: Duration = Duration::from_secs(2);
+/// Between two looks at the list of revoked tokens.
+const REVOCATIONS: Duration = Duration::from_secs(2);
 /// Times that a port chosen by the system is tried for TCP and UDP alike.
 const PORT_TRIES: usize = 16;
 
@@ -111,9 +115,9 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     let mut interrupt = signal(SignalKind::interrupt())?;
     let candidates = encoders(&config)?;
     let waker = Waker::new()?;
-    let (listener, mut net, bound) = bind(&config, waker.clone()).await?;
-    let plan = addresses(bound, &config.advertise);
-    if let Some(also) = plan.also
+    let (listener, mut net, addresses) = bind(&config, waker.clone()).await?;
+    let bound = addresses.bound();
+    if let Some(also) = addresses.also()
         && let Err(error) = net.bind_also(also)
     {
         tracing::info!(%error, "Firefox may not reach this loopback listener");
@@ -122,7 +126,7 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     let ticket_key = secrets::ticket_key(secret.as_deref(), config.state_dir.clone(), &config.session)?;
     let metrics = Arc::new(Metrics::default());
     let (link, queue) = Link::new(waker, metrics.clone());
-    let parts = parts(&config, ticket_key, net, plan.candidates, candidates, metrics, &link)?;
+    let parts = parts(&config, ticket_key, net, addresses, candidates, metrics, &link)?;
     let (alive, ended) = oneshot::channel::<()>();
     let heart = thread::Builder::new().name("gateway".to_owned()).spawn(move || {
         // Dropped when the loop ends, be it by a panic.
@@ -137,8 +141,12 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
         forward: config.forward_auth,
         allowed_origins: config.allowed_origins,
     };
-    let guard = Guard::new(auth, config.revoked_tokens_file);
-    let serving = tokio::spawn(http::serve(listener, Arc::new(link.clone()), guard));
+    let guard = Arc::new(Guard::new(auth, config.revoked_tokens_file));
+    let sockets = TaskTracker::new();
+    let serving = tokio::spawn(http::serve(listener, Arc::new(link.clone()), guard.clone(), sockets.clone()));
+    if guard.watches_revocations() {
+        tokio::spawn(watch_revocations(guard, link.clone()));
+    }
     started(bound);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -147,20 +155,38 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     }
     tracing::info!("stopping");
     link.tell(Command::Shutdown);
-    // The loop ends once every viewer has been told; sockets then close by themselves.
+    sockets.close();
+    // The loop ends once it has left a goodbye for every viewer; sockets end once they have delivered it.
     let ended = tokio::task::spawn_blocking(move || heart.join());
     if tokio::time::timeout(GRACE, ended).await.is_err() {
         tracing::warn!(code = "slow-stop", "the gateway's loop did not end in time");
     }
     serving.abort();
+    if tokio::time::timeout(GRACE, sockets.wait()).await.is_err() {
+        tracing::info!(sockets = sockets.len(), "sockets that did not hang up in time are cut");
+    }
     Ok(())
+}
+
+/// Tells the loop whose tokens have been revoked, so that those who are in already leave too.
+async fn watch_revocations(guard: Arc<Guard>, link: Link) {
+    let mut known = HashSet::new();
+    let mut look = tokio::time::interval(REVOCATIONS);
+    loop {
+        look.tick().await;
+        let revoked = guard.revoked();
+        if revoked != known {
+            known.clone_from(&revoked);
+            link.tell(Command::Revoked(revoked));
+        }
+    }
 }
 
 fn parts(
     config: &ServeConfig,
     ticket_key: Vec<u8>,
     net: Net,
-    candidates: Vec<SocketAddr>,
+    addresses: Addresses,
     encoders: Encoders,
     metrics: Arc<Metrics>,
     link: &Link,
@@ -201,7 +227,7 @@ fn parts(
         ticket_key,
         mux: Mux::new(crypto),
         net,
-        candidates,
+        addresses,
         renditions: Renditions::new(
             encoders,
             config.settings,
@@ -218,7 +244,7 @@ fn parts(
 }
 
 /// TCP and UDP on one port. Port 0 lets the system choose one that both can have.
-async fn bind(config: &ServeConfig, waker: Waker) -> Result<(TcpListener, Net, SocketAddr), ServeError> {
+async fn bind(config: &ServeConfig, waker: Waker) -> Result<(TcpListener, Net, Addresses), ServeError> {
     let address = config.listen;
     let listen = |error| ServeError::Listen { address, error };
     let tries = if address.port() == 0 { PORT_TRIES } else { 1 };
@@ -226,10 +252,9 @@ async fn bind(config: &ServeConfig, waker: Waker) -> Result<(TcpListener, Net, S
     for _ in 0..tries {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
-        let advertised = addresses(bound, &config.advertise).candidates;
-        let advertised = if config.advertise.is_empty() { Vec::new() } else { advertised };
-        match Net::bind(bound, advertised, waker.clone()) {
-            Ok(net) => return Ok((listener, net, bound)),
+        let addresses = Addresses::new(bound, &config.advertise);
+        match Net::bind(bound, addresses.advertised().to_vec(), waker.clone()) {
+            Ok(net) => return Ok((listener, net, addresses)),
             Err(error) => last = error,
         }
     }

@@ -50,6 +50,8 @@ pub enum DesktopAction {
         /// Num Lock.
         num: bool,
     },
+    /// Leave out text that has not been typed yet.
+    ForgetText,
     /// Release every key and button held through this gateway.
     ReleaseAll,
     /// A viewer has taken control (server autorepeat goes off), or nobody has it (put back as found).

@@ -1,6 +1,6 @@
 //! PURE. What goes into a session and what comes out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use super::action::DesktopAction;
 use super::phase::PhaseChange;
 use super::principal::Principal;
 use super::ticket::Ticket;
-use crate::frame::{Codec, Size};
+use crate::frame::{Codec, ScreenMode, Size};
 use crate::wire::signal::{ByeReason, ClientMessage, ServerMessage};
 
 /// Something happened.
@@ -121,6 +121,11 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// These tokens hold no longer: who came in by one of them has to leave.
+    Revoked {
+        /// Their ids.
+        tokens: HashSet<String>,
+    },
     /// The gateway stops.
     Shutdown,
 }
@@ -192,7 +197,7 @@ pub enum Output {
     /// Move the capture's slots.
     Phase(PhaseChange),
     /// Give the screen another size.
-    Resize(Size),
+    Resize(ScreenMode),
 }
 
 /// When something is due, earliest of several.

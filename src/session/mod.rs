@@ -21,13 +21,14 @@ mod requests;
 mod ticket;
 mod viewer;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 pub use self::event::{Input, Output};
 pub use self::phase::PhaseChange;
 pub use self::principal::Principal;
 pub use self::rate::Bucket;
+use self::rate::Buckets;
 pub use self::ticket::{Ticket, TicketError};
 
 use self::action::DesktopAction;
@@ -37,7 +38,7 @@ use self::keyframes::KeyframeRation;
 use self::phase::PhaseLock;
 use self::report::Report;
 use self::viewer::{Media, Viewer, Viewport};
-use crate::frame::{Codec, Size};
+use crate::frame::{Codec, STANDARD_DPI, ScreenMode};
 use crate::wire::signal::{ByeReason, ClientMessage, ErrorCode, Right, ServerMessage, Settings, screens_of};
 use crate::wire::{HEARTBEAT_MS, HELD_TIMEOUT_MS};
 
@@ -45,6 +46,10 @@ use crate::wire::{HEARTBEAT_MS, HELD_TIMEOUT_MS};
 pub const HELD_TIMEOUT: Duration = Duration::from_millis(HELD_TIMEOUT_MS);
 /// A viewer that is gone is remembered for this long, so that a reload finds its number and control again.
 const RESUME_GRACE: Duration = Duration::from_secs(10);
+/// Times that one credential may say hello, a second and at once: each comes with new budgets of everything else.
+const HELLOS: (u32, u32) = (5, 60);
+/// Credentials whose hellos are counted.
+const MAX_SUBJECTS: usize = 1_024;
 
 /// What a session is made with.
 #[derive(Clone, Debug)]
@@ -65,6 +70,7 @@ pub struct Session {
     ticket_key: Vec<u8>,
     settings: Settings,
     viewers: BTreeMap<u32, Viewer>,
+    hellos: Buckets,
     next_viewer: u32,
     control: Control,
     phase: PhaseLock,
@@ -73,11 +79,15 @@ pub struct Session {
     report: Report,
     cursor: Option<ServerMessage>,
     locks: Option<(bool, bool)>,
-    resize: Option<(Instant, Size)>,
+    resize: Option<(Instant, ScreenMode)>,
+    /// What the screen's density was last asked to be.
+    dpi: u16,
     pointer: inject::Overlay,
     outputs: VecDeque<Output>,
     /// Seconds since the Unix epoch, for tickets; moved on by the caller.
     unix_now: u64,
+    /// When every viewer was last given a new ticket, likewise.
+    tickets_renewed: u64,
 }
 
 impl Session {
@@ -88,6 +98,7 @@ impl Session {
             config,
             ticket_key,
             viewers: BTreeMap::new(),
+            hellos: Buckets::new(HELLOS, MAX_SUBJECTS),
             next_viewer: 1,
             control: Control::default(),
             phase: PhaseLock::default(),
@@ -97,15 +108,23 @@ impl Session {
             cursor: None,
             locks: None,
             resize: None,
+            dpi: STANDARD_DPI,
             pointer: inject::Overlay::default(),
             outputs: VecDeque::new(),
             unix_now: 0,
+            tickets_renewed: 0,
         }
     }
 
-    /// Tells the session what time it is for tickets, in seconds since the Unix epoch.
+    /// Tells the session what time it is for tickets, in seconds since the Unix epoch. Viewers get new tickets long
+    /// before theirs expire.
     pub fn set_unix_time(&mut self, seconds: u64) {
         self.unix_now = seconds;
+        if seconds >= self.tickets_renewed + ticket::LIFETIME_S / 2 {
+            self.tickets_renewed = seconds;
+            let viewers: Vec<u32> = self.viewers.keys().copied().collect();
+            viewers.into_iter().for_each(|viewer| self.send_ticket(viewer));
+        }
     }
 
     /// Takes what happened. Drain [`Self::poll`] afterwards.
@@ -161,6 +180,7 @@ impl Session {
                 self.report.encoder(codec, name, fallback);
             }
             Input::NoEncoder { codec, reason } => self.report.no_encoder(codec, reason),
+            Input::Revoked { tokens } => self.revoked(&tokens, now),
             Input::Shutdown => self.shutdown(),
         }
         self.tell_status();
@@ -182,10 +202,11 @@ impl Session {
         let due: Vec<Codec> =
             self.keyframes.iter_mut().filter_map(|(c, r)| r.handle_timeout(now).then_some(*c)).collect();
         self.outputs.extend(due.into_iter().map(Output::Keyframe));
-        if let Some((_, size)) = self.resize.take_if(|(at, _)| now >= *at)
-            && self.report.size() != Some(size)
+        if let Some((_, wanted)) = self.resize.take_if(|(at, _)| now >= *at)
+            && (self.report.size() != Some(wanted.size) || self.dpi != wanted.dpi)
         {
-            self.outputs.push_back(Output::Resize(size));
+            self.dpi = wanted.dpi;
+            self.outputs.push_back(Output::Resize(wanted));
         }
         self.flush_overlay(now);
         self.tell_status();
@@ -239,6 +260,10 @@ impl Session {
                 ByeReason::Protocol,
                 "this gateway speaks version 1 of the protocol: reload the page",
             );
+        }
+        if !self.hellos.take(&principal.subject, now) {
+            let message = "too many connections in a short time; this page connects again by itself";
+            return self.close(socket, ByeReason::Full, message);
         }
         let same = |t: &&Ticket, v: &Viewer| v.nonce == t.nonce && v.principal.subject == t.subject;
         let known = ticket.as_ref().filter(|t| self.viewers.get(&t.viewer).is_some_and(|v| same(t, v)));
@@ -439,6 +464,18 @@ impl Session {
             self.control_changed(now);
         }
         self.update_renditions();
+    }
+
+    fn revoked(&mut self, tokens: &HashSet<String>, now: Instant) {
+        let by_token = |v: &Viewer| v.principal.expires.is_some() && tokens.contains(&v.principal.subject);
+        let revoked: Vec<_> =
+            self.viewers.iter().filter(|(_, v)| by_token(v)).map(|(id, v)| (*id, v.socket)).collect();
+        for (viewer, socket) in revoked {
+            self.drop_viewer(viewer, now);
+            if let Some(socket) = socket {
+                self.close(socket, ByeReason::Revoked, "your access to this session was withdrawn");
+            }
+        }
     }
 
     fn shutdown(&mut self) {

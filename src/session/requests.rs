@@ -6,7 +6,7 @@ use super::Session;
 use super::action::DesktopAction;
 use super::event::Output;
 use super::viewer::Viewport;
-use crate::frame::Size;
+use crate::frame::{STANDARD_DPI, ScreenMode, Size};
 use crate::wire::signal::{
     ByeReason, ClientMessage, ControlAction, ErrorCode, Fit, Right, ServerMessage, SettingsChange,
 };
@@ -15,6 +15,8 @@ use crate::wire::signal::{
 const RESIZE_DEBOUNCE: Duration = Duration::from_millis(200);
 /// Screen sizes that a viewer may ask for.
 const SCREEN: std::ops::RangeInclusive<f64> = 320.0..=7_680.0;
+/// Densities that programs cope with: a page that is zoomed out does not make letters tiny.
+const DPI: (f64, f64) = (96.0, 480.0);
 const BITRATE_KBPS: std::ops::RangeInclusive<u32> = 100..=200_000;
 const FPS: std::ops::RangeInclusive<u32> = 5..=240;
 
@@ -147,6 +149,8 @@ impl Session {
         self.unlock_phase();
         let holder = self.control.holder();
         self.pointer.forget();
+        // What the former controller still had to be typed would be typed into the new one's windows.
+        self.outputs.push_back(Output::Desktop(DesktopAction::ForgetText));
         self.outputs.push_back(Output::Desktop(DesktopAction::Controlled(holder.is_some())));
         if let Some(holder) = holder {
             self.send_ticket(holder);
@@ -154,7 +158,7 @@ impl Session {
         }
     }
 
-    fn send_ticket(&mut self, viewer: u32) {
+    pub(super) fn send_ticket(&mut self, viewer: u32) {
         let Some(v) = self.viewers.get(&viewer).filter(|v| v.socket.is_some()) else { return };
         let ticket = self.ticket(viewer, &v.principal.subject);
         self.send(viewer, ServerMessage::Ticket { ticket });
@@ -171,7 +175,8 @@ impl Session {
         // NaN and infinity fall out here too.
         if SCREEN.contains(&width) && SCREEN.contains(&height) {
             let size = Size { width: width as u16 & !1, height: height as u16 & !1 };
-            self.resize = Some((now + RESIZE_DEBOUNCE, size));
+            let dpi = (f64::from(STANDARD_DPI) * v.viewport.ratio).clamp(DPI.0, DPI.1).round() as u16;
+            self.resize = Some((now + RESIZE_DEBOUNCE, ScreenMode { size, dpi }));
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::frame::Size;
 use crate::wire::input::{InputEvent, InputFrame, Point};
 use crate::wire::signal::{ControlAction, CssSize, Feedback, Fit, SettingsChange};
 
@@ -116,7 +117,7 @@ fn taking_control_releases_what_was_held() {
     rig.hello(2, Principal::controller("b"), None);
     rig.input(1, key(true));
     let done = actions(rig.take(2, ControlAction::Take));
-    assert_eq!(done, [DesktopAction::ReleaseAll, DesktopAction::Controlled(true)]);
+    assert_eq!(done, [DesktopAction::ReleaseAll, DesktopAction::ForgetText, DesktopAction::Controlled(true)]);
     assert_eq!(rig.input(1, key(true)), []);
     assert_eq!(rig.input(2, key(true)).len(), 1);
 }
@@ -300,7 +301,10 @@ fn only_the_controller_resizes_after_a_pause() {
         rig.message(1, viewport(width));
     }
     rig.message(2, viewport(900.0));
-    assert_eq!(rig.pass(200), [Output::Resize(Size { width: 1400, height: 1000 })]);
+    assert_eq!(
+        rig.pass(200),
+        [Output::Resize(ScreenMode { size: Size { width: 1400, height: 1000 }, dpi: 192 })]
+    );
     for bad in [f64::NAN, f64::INFINITY, -5.0, 1e300] {
         rig.message(1, viewport(bad));
         assert_eq!(rig.pass(200), []);
@@ -384,5 +388,62 @@ proptest::proptest! {
         rig.session.handle(Input::Frame { viewer: 99, bytes: bytes.into() }, rig.now);
         proptest::prop_assert_eq!(actions(rig.drain()), vec![]);
         proptest::prop_assert_eq!(rig.session.viewer_count(), 2);
+    }
+}
+
+fn closed(outputs: &[Output]) -> Vec<(u64, ByeReason)> {
+    let closed = |o: &Output| match o {
+        Output::Close { socket, reason, .. } => Some((*socket, *reason)),
+        _ => None,
+    };
+    outputs.iter().filter_map(closed).collect()
+}
+
+#[test]
+fn whose_token_is_revoked_leaves_with_its_media() {
+    let mut rig = Rig::new();
+    let by_token = |id: &str| Principal { expires: Some(u64::MAX), ..Principal::controller(id) };
+    rig.hello(1, by_token("t1"), None);
+    rig.hello(2, by_token("t2"), None);
+    rig.hello(3, Principal::controller("t1"), None);
+    rig.watch(1, Codec::H264);
+    let key = InputEvent::Key { down: true, keysym: 0x61, code: "KeyA".into() };
+    rig.input(1, key);
+    rig.session.handle(Input::Revoked { tokens: HashSet::from(["t1".to_owned()]) }, rig.now);
+    let outputs = rig.drain();
+    assert_eq!(closed(&outputs), [(1, ByeReason::Revoked)], "not the user who happens to have that name");
+    assert!(outputs.iter().any(|o| matches!(o, Output::DropPeer { viewer: 1 })));
+    assert!(actions(outputs).contains(&DesktopAction::ReleaseAll));
+    assert_eq!(rig.session.viewer_count(), 2);
+}
+
+#[test]
+fn a_credential_that_comes_and_goes_too_fast_is_put_off() {
+    let mut rig = Rig::new();
+    let mut refused = 0;
+    for socket in 0..100 {
+        let outputs = rig.hello(socket, Principal::viewer("loop"), None);
+        refused += closed(&outputs).iter().filter(|c| **c == (socket, ByeReason::Full)).count();
+        rig.session.handle(Input::Closed { socket }, rig.now);
+        rig.drain();
+    }
+    assert_eq!(refused, 100 - HELLOS.1 as usize);
+    assert_eq!(closed(&rig.hello(200, Principal::viewer("other"), None)), []);
+    rig.pass(1_000);
+    assert_eq!(closed(&rig.hello(201, Principal::viewer("loop"), None)), []);
+}
+
+#[test]
+fn tickets_are_renewed_long_before_they_expire() {
+    let mut rig = Rig::new();
+    rig.session.set_unix_time(1_000_000);
+    rig.hello(1, Principal::viewer("a"), None);
+    let tickets = |outputs: Vec<Output>| {
+        let ticket = |o: &Output| matches!(o, Output::Send { message: ServerMessage::Ticket { .. }, .. });
+        outputs.iter().filter(|o| ticket(o)).count()
+    };
+    for hour in 1..=24 {
+        rig.session.set_unix_time(1_000_000 + hour * 3_600);
+        assert_eq!(tickets(rig.drain()), usize::from(hour % 6 == 0), "hour {hour}");
     }
 }

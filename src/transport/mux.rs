@@ -139,6 +139,9 @@ impl Mux {
         // A path may be another viewer's by now: ports are used again.
         self.by_path.retain(|_, owner| *owner != viewer);
         self.transactions.retain(|_, (owner, _)| *owner != viewer);
+        if catch_unwind(AssertUnwindSafe(|| drop(slot.peer))).is_err() {
+            tracing::error!(viewer, code = "peer-panic", "the WebRTC core failed while it was closed");
+        }
     }
 
     /// Takes one datagram that came from `from` to our address `local`.
@@ -210,22 +213,24 @@ impl Mux {
 
     /// Fires every timer due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due: Vec<u32> = self
-            .peers
-            .iter_mut()
-            .filter_map(|(viewer, slot)| {
-                slot.peer.poll_timeout().is_some_and(|at| at <= now).then_some(*viewer)
-            })
-            .collect();
-        for viewer in due {
-            self.with_peer(viewer, now, |slot| slot.peer.handle_timeout(now));
+        for viewer in self.peers.keys().copied().collect::<Vec<_>>() {
+            let due = |slot: &mut Slot| slot.peer.poll_timeout().is_some_and(|at| at <= now);
+            let mut fire = false;
+            self.guarded(viewer, |slot| fire = due(slot));
+            if fire {
+                self.with_peer(viewer, now, |slot| slot.peer.handle_timeout(now));
+            }
         }
         self.transactions.retain(|_, (_, sent)| now.saturating_duration_since(*sent) < TRANSACTION_LIFE);
     }
 
     /// When [`Self::handle_timeout`] must be called next.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        self.peers.values_mut().filter_map(|slot| slot.peer.poll_timeout()).min()
+        let mut first: Option<Instant> = None;
+        for viewer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.guarded(viewer, |slot| first = first.into_iter().chain(slot.peer.poll_timeout()).min());
+        }
+        first
     }
 
     /// Sends a frame to a viewer; false if it needs a key frame first. A viewer without media, or with another
@@ -295,12 +300,19 @@ impl Mux {
     ///
     /// `rtc` is young and parses what strangers send: a panic inside it ends that one viewer, not the gateway.
     fn with_peer(&mut self, viewer: u32, now: Instant, f: impl FnOnce(&mut Slot)) {
-        let Some(slot) = self.peers.get_mut(&viewer) else { return };
-        if catch_unwind(AssertUnwindSafe(|| f(slot))).is_err() {
-            self.fail(viewer);
-            return;
+        if self.guarded(viewer, f) {
+            self.settle(viewer, now);
         }
-        self.settle(viewer, now);
+    }
+
+    /// Runs `f` on a peer; false if there is none, or none any more.
+    fn guarded(&mut self, viewer: u32, f: impl FnOnce(&mut Slot)) -> bool {
+        let Some(slot) = self.peers.get_mut(&viewer) else { return false };
+        let intact = catch_unwind(AssertUnwindSafe(|| f(slot))).is_ok();
+        if !intact {
+            self.fail(viewer);
+        }
+        intact
     }
 
     fn settle(&mut self, viewer: u32, now: Instant) {

@@ -116,10 +116,13 @@ fn tokens_let_in_until_they_expire_or_are_revoked_and_stand_in_no_log() {
     );
     let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
     assert_eq!(status(&cookie), 200);
-    assert!(http::upgrade(gateway.address, &[("authorization", &format!("Bearer {good}"))]).is_ok());
+    let inside = Viewer::join_with(&gateway, &[("authorization", &format!("Bearer {good}"))], |sdp| sdp);
     within(DEADLINE, "a token to expire", || (bearer(&brief) == 401).then_some(()));
     token(&secret, &["--revoke", &id]);
     assert_eq!((bearer(&good), status(&cookie)), (401, 401));
+    inside.until("the viewer that is in to be sent away", |seen| {
+        seen.messages.iter().any(|m| m["type"] == "bye" && m["reason"] == "revoked") && seen.closed
+    });
 
     let log = gateway.log();
     assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is complete");

@@ -6,14 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deskgate::capture::{CaptureConfig, CaptureEvent, CaptureHandle, CursorImage, ShmMode, Source, spawn};
-use deskgate::frame::{FrameKind, FrameSink, FrameView, PixelFormat, Rect, Size};
+use deskgate::frame::{FrameKind, FrameSink, FrameView, PixelFormat, Rect, STANDARD_DPI, ScreenMode, Size};
 use x11rb::connection::Connection;
-use x11rb::protocol::xproto::{ChangeWindowAttributesAux, ConnectionExt as _};
+use x11rb::protocol::xproto::{AtomEnum, ChangeWindowAttributesAux, ConnectionExt as _};
 
 use crate::xvfb::{Painter, Xvfb, within};
 
 const SOON: Duration = Duration::from_secs(10);
 const HD: &str = "1280x720x24";
+
+fn standard(size: Size) -> ScreenMode {
+    ScreenMode { size, dpi: STANDARD_DPI }
+}
 
 /// A copy of a pushed frame.
 struct Frame {
@@ -220,7 +224,7 @@ fn the_screen_is_resized_and_odd_sizes_are_padded() {
     for size in [(800, 600), (801, 603), (1280, 720), (333, 222), (640, 480)] {
         let size = Size { width: size.0, height: size.1 };
         watched.forget_events();
-        watched.handle.resize(size);
+        watched.handle.resize(standard(size));
         let got = watched.wait_event("Resized", |event| match event {
             CaptureEvent::Resized(size) => Some(*size),
             CaptureEvent::ResizeRefused { reason } => panic!("{reason}"),
@@ -234,10 +238,33 @@ fn the_screen_is_resized_and_odd_sizes_are_padded() {
         });
     }
     watched.forget_events();
-    watched.handle.resize(Size { width: 4000, height: 4000 });
+    watched.handle.resize(standard(Size { width: 4000, height: 4000 }));
     watched.wait_event("the largest size", |event| {
         (*event == CaptureEvent::Resized(Size { width: 1280, height: 720 })).then_some(())
     });
+}
+
+#[test]
+fn programs_are_told_how_dense_the_screen_is() {
+    let server = Xvfb::start("1600x1200x24");
+    let watched = Watched::of(&server);
+    let size = Size { width: 960, height: 720 };
+    for dpi in [192, 96, 144] {
+        watched.handle.resize(ScreenMode { size, dpi });
+        let wanted = format!("Xft.dpi:\t{dpi}\n");
+        within(SOON, "resource and millimetres", || {
+            // A program that starts now is told by the server's greeting.
+            let Painter { connection, root, .. } = server.painter();
+            let name = AtomEnum::RESOURCE_MANAGER;
+            let held = connection.get_property(false, root, name, AtomEnum::STRING, 0, 1_000);
+            let screen = &connection.setup().roots[0];
+            let (width, mm) = (screen.width_in_pixels, screen.width_in_millimeters);
+            let found = f64::from(width) / f64::from(mm) * 25.4;
+            let resource = held.unwrap().reply().unwrap().value;
+            let told = resource == wanted.as_bytes() && (found - f64::from(dpi)).abs() < 2.0;
+            (told && width == size.width).then_some(())
+        });
+    }
 }
 
 #[test]
@@ -245,7 +272,7 @@ fn another_programs_resize_is_followed() {
     let server = Xvfb::start("1024x768x24");
     let watched = Watched::of(&server);
     let other = Watched::of(&server);
-    other.handle.resize(Size { width: 640, height: 480 });
+    other.handle.resize(standard(Size { width: 640, height: 480 }));
     watched.wait_frame("the new size", |frame| frame.size == Size { width: 640, height: 480 });
 }
 
@@ -453,7 +480,7 @@ fn the_test_source_moves_or_stands_still_and_can_be_resized() {
     moving.handle.set_active(true);
     within(SOON, "frames", || (moving.handle.stats().fresh > 30).then_some(()));
     moving.wait_frame("its size", |frame| frame.size == size.padded_even());
-    moving.handle.resize(Size { width: 64, height: 32 });
+    moving.handle.resize(standard(Size { width: 64, height: 32 }));
     moving.wait_frame("another size", |frame| frame.size == Size { width: 64, height: 32 });
 
     let still = Watched::start(CaptureConfig::new(Source::Test { size, still: true }), PixelFormat::Nv12);

@@ -125,6 +125,15 @@ describe("first connection", () => {
     expect(rig.take()).toEqual(["openSocket"]);
   });
 
+  it("keeps its token for a gateway that does not answer yet", () => {
+    rig.feed({ kind: "start", token: true }).feed({ kind: "login", access: "unreachable" });
+    expect(rig.take()).toEqual(["login"]);
+    rig.pass(10_000);
+    expect(rig.take()).toEqual(["login"]);
+    rig.feed({ kind: "login", access: "unreachable" }).pass(30_000).feed({ kind: "login", access: "ok" });
+    expect(rig.take()).toEqual(["login", "openSocket"]);
+  });
+
   it("says how to get in when it may not", () => {
     rig.feed({ kind: "start", token: true }).feed({ kind: "login", access: "denied" });
     expect(rig.kind).toBe("login");

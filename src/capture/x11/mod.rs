@@ -1,6 +1,7 @@
 //! The X display as a source: finds it, loses it, finds it again.
 
 mod cursor;
+mod dpi;
 mod grab;
 mod resize;
 mod screen;
@@ -8,6 +9,7 @@ mod screen;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use x11rb::connection::Connection as _;
 use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
 
 use self::screen::Screen;
@@ -15,6 +17,7 @@ use super::cadence::Step;
 use super::engine::Engine;
 use super::{CaptureConfig, CaptureEvent};
 use crate::display::{self, DisplayName};
+use crate::frame::ScreenMode;
 
 /// Between two attempts to reach the X server: at first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
@@ -24,13 +27,17 @@ const STEADY: Duration = Duration::from_secs(5);
 
 /// Why there is no screen; each may pass.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ScreenError {
+pub enum ScreenError {
+    /// It cannot be reached.
     #[error("{0}")]
     Connect(#[from] display::ConnectFailure),
+    /// It was there.
     #[error("the X server went away: {0}")]
     Connection(#[from] ConnectionError),
+    /// It is there and says no.
     #[error("the X server refused a request: {}", describe(.0))]
     Refused(x11rb::x11_utils::X11Error),
+    /// It lacks something.
     #[error("{0}")]
     Unsupported(String),
 }
@@ -56,6 +63,24 @@ impl From<ReplyOrIdError> for ScreenError {
             ReplyOrIdError::IdsExhausted => ScreenError::Unsupported("no X resource ids are left".into()),
         }
     }
+}
+
+/// Sets the screen of `display` as `wanted`, or to the nearest size that its server allows.
+///
+/// # Errors
+/// When the display cannot be reached, or refuses.
+pub fn set_screen(
+    display: &DisplayName,
+    xauthority: Option<&Path>,
+    wanted: ScreenMode,
+) -> Result<(), ScreenError> {
+    let connected = display::connect(display, xauthority)?;
+    let roots = &connected.connection.setup().roots;
+    let root = roots
+        .get(connected.screen)
+        .ok_or_else(|| ScreenError::Unsupported(format!("{display} has no such screen")))?
+        .root;
+    resize::set_screen(&connected.connection, root, wanted)
 }
 
 /// Runs until the handle is gone.
@@ -106,8 +131,8 @@ fn pause(engine: &mut Engine, time: Duration) -> bool {
 /// Ends with `Ok` when the handle is gone, with an error when the screen is.
 fn follow(screen: &mut Screen, engine: &mut Engine) -> Result<(), ScreenError> {
     while engine.take_mail() {
-        if let Some(size) = engine.resize.take() {
-            screen.resize(engine, size)?;
+        if let Some(wanted) = engine.resize.take() {
+            screen.resize(engine, wanted)?;
         }
         screen.drain_events(engine)?;
         let now = Instant::now();

@@ -8,12 +8,10 @@ use x11rb::protocol::xproto::{ConnectionExt as _, Window};
 
 use super::ScreenError;
 use crate::display::XConnection;
-use crate::frame::Size;
+use crate::frame::{ScreenMode, Size};
 
 /// Modes that we add are called this and their size.
 const MODE_PREFIX: &str = "deskgate-";
-/// What browsers take a CSS inch for; programs derive their scale from it.
-const DOTS_PER_INCH: u32 = 96;
 
 /// The one monitor of the screen.
 struct Monitor {
@@ -34,10 +32,14 @@ pub(super) fn can_resize(connection: &XConnection, root: Window) -> bool {
     probe().unwrap_or(false)
 }
 
-/// Changes the size to `wanted` or the nearest that the server allows; on failure all is as before.
+/// Changes size and density to `wanted`, or to the nearest size that the server allows; on failure all is as before.
 ///
 /// The new size, if it was changed, is announced by the server's own event.
-pub(super) fn set_size(connection: &XConnection, root: Window, wanted: Size) -> Result<(), ScreenError> {
+pub(super) fn set_screen(
+    connection: &XConnection,
+    root: Window,
+    ScreenMode { size: wanted, dpi }: ScreenMode,
+) -> Result<(), ScreenError> {
     let range = connection.randr_get_screen_size_range(root)?.reply()?;
     let size = Size {
         width: wanted.width.clamp(range.min_width.max(1), range.max_width.max(1)),
@@ -49,13 +51,16 @@ pub(super) fn set_size(connection: &XConnection, root: Window, wanted: Size) -> 
     let now = connection.get_geometry(root)?.reply()?;
     let before = Size { width: now.width, height: now.height };
     let mode = find_or_add_mode(connection, root, &resources, &monitor, size)?;
+    // Programs that hear of the new size look at the density then.
+    super::dpi::announce(connection, root, dpi)?;
     if before == size && monitor.config.mode == mode {
-        return Ok(());
+        return set_screen_size(connection, root, ScreenMode { size, dpi });
     }
+    let former = ScreenMode { size: before, dpi };
     // Other programs must not see, and react to, the moment without a mode.
     connection.grab_server()?;
-    let outcome = apply(connection, root, &monitor, mode, size).inspect_err(|_| {
-        if let Err(error) = apply(connection, root, &monitor, monitor.config.mode, before) {
+    let outcome = apply(connection, root, &monitor, mode, ScreenMode { size, dpi }).inspect_err(|_| {
+        if let Err(error) = apply(connection, root, &monitor, monitor.config.mode, former) {
             tracing::warn!(%error, "the former screen size could not be restored");
         }
     });
@@ -136,11 +141,21 @@ fn apply(
     root: Window,
     monitor: &Monitor,
     mode: u32,
-    size: Size,
+    wanted: ScreenMode,
 ) -> Result<(), ScreenError> {
     // The monitor must fit into the screen at every step, so it is off while the screen changes.
     configure(connection, root, monitor, x11rb::NONE, &[])?;
-    let millimetres = |pixels: u16| u32::from(pixels) * 254 / (DOTS_PER_INCH * 10);
+    set_screen_size(connection, root, wanted)?;
+    configure(connection, root, monitor, mode, &[monitor.output])
+}
+
+/// Pixels, and the millimetres that make them as dense as is wanted.
+fn set_screen_size(
+    connection: &XConnection,
+    root: Window,
+    ScreenMode { size, dpi }: ScreenMode,
+) -> Result<(), ScreenError> {
+    let millimetres = |pixels: u16| (u32::from(pixels) * 254 / (u32::from(dpi.max(1)) * 10)).max(1);
     connection
         .randr_set_screen_size(
             root,
@@ -150,7 +165,7 @@ fn apply(
             millimetres(size.height),
         )?
         .check()?;
-    configure(connection, root, monitor, mode, &[monitor.output])
+    Ok(())
 }
 
 fn configure(

@@ -23,7 +23,7 @@ use crate::capture::region::{grab_list, whole};
 use crate::capture::watch::{DamageWatch, Switch, fingerprint};
 use crate::capture::{CaptureConfig, CaptureEvent};
 use crate::display::{self, DisplayName, XConnection};
-use crate::frame::{Rect, Size};
+use crate::frame::{Rect, ScreenMode, Size};
 
 /// Rows that a poll compares and converts together.
 const BAND_ROWS: u16 = 16;
@@ -240,8 +240,8 @@ impl Screen {
     }
 
     /// Asks for another size; only a lost connection is an error.
-    pub fn resize(&mut self, engine: &mut Engine, size: Size) -> Result<(), ScreenError> {
-        match resize::set_size(&self.connection, self.root, size) {
+    pub fn resize(&mut self, engine: &mut Engine, wanted: ScreenMode) -> Result<(), ScreenError> {
+        match resize::set_screen(&self.connection, self.root, wanted) {
             Err(error @ (ScreenError::Connection(_) | ScreenError::Connect(_))) => Err(error),
             Err(error) => {
                 engine.emit(CaptureEvent::ResizeRefused { reason: error.to_string() });

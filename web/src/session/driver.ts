@@ -108,7 +108,7 @@ export class Driver {
     switch (effect.kind) {
       case "login":
         void login(this.token ?? "").then((access) => {
-          this.token = null;
+          if (access !== "unreachable") this.token = null;
           this.feed({ kind: "login", access });
         });
         return;

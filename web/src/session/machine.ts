@@ -82,6 +82,8 @@ export class Session {
   private attempts = 0;
   private retryAt: number | null = null;
   private loginPending = false;
+  /** The gateway did not answer a login: it comes before the next socket. */
+  private loginOwed = false;
   private denied = false;
   private byeReason: ByeReason | "left" | null = null;
   private byeText = "";
@@ -223,13 +225,17 @@ export class Session {
     this.attempts = 0;
     this.retryAt = null;
     this.loginPending = token;
+    this.loginOwed = false;
     return [...before, ...(token ? [{ kind: "login" } as const] : this.openSocket(now))];
   }
 
   private loggedIn(access: Access, now: number): Effect[] {
     this.loginPending = false;
     if (access === "denied") return this.deny();
-    return this.openSocket(now);
+    if (access === "ok") return this.openSocket(now);
+    this.loginOwed = true;
+    this.scheduleSocket(now);
+    return [];
   }
 
   private deny(): Effect[] {
@@ -250,6 +256,11 @@ export class Session {
 
   private openSocket(now: number): Effect[] {
     this.retryAt = null;
+    if (this.loginOwed) {
+      this.loginOwed = false;
+      this.loginPending = true;
+      return [{ kind: "login" }];
+    }
     this.socket = "opening";
     this.socketSince = now;
     return [{ kind: "openSocket" }];
