@@ -47,7 +47,7 @@ pub const HELD_TIMEOUT: Duration = Duration::from_millis(HELD_TIMEOUT_MS);
 /// A viewer that is gone is remembered for this long, so that a reload finds its number and control again.
 const RESUME_GRACE: Duration = Duration::from_secs(10);
 /// Times that one credential may say hello, a second and at once: each comes with new budgets of everything else.
-const HELLOS: (u32, u32) = (5, 60);
+const HELLOS: (u32, u32) = (10, 250);
 /// Credentials whose hellos are counted.
 const MAX_SUBJECTS: usize = 1_024;
 
