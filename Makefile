@@ -16,7 +16,7 @@ check: setup-test web ## formatting, lints, types, licences
 	cargo clippy --locked --no-default-features -- -D warnings
 	npm --prefix web run check --silent
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
-	else echo "check: cargo-deny is not installed: licences not checked (cargo install cargo-deny)"; fi
+	else echo "check: licences are checked by the tests; cargo-deny, which checks more, is not installed"; fi
 
 bench: all setup-test ## the measured tables of the README
 	cargo bench --bench glass -- --product "target/release/deskgate"

@@ -6,6 +6,7 @@ mod demo;
 mod desktop;
 mod glass;
 mod golden;
+mod licences;
 mod media;
 mod settings;
 mod tidy;
