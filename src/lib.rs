@@ -6,7 +6,7 @@
 //! main, cli -> serve, demo                           wiring: the only place where edges meet
 //! edges: capture, media, transport, http, desktop    never each other
 //!     -> display                                     finding and authenticating to an X server
-//!     -> wire, session, frame, config                pure
+//!     -> turn, wire, session, frame, config          pure
 //! ```
 //!
 //! Pure modules know no sockets, clocks, randomness or GStreamer: time and random bytes are arguments.
@@ -32,4 +32,6 @@ pub mod serve;
 pub mod session;
 #[cfg(feature = "gateway")]
 pub mod transport;
+#[cfg(feature = "gateway")]
+pub mod turn;
 pub mod wire;

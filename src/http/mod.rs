@@ -2,8 +2,8 @@
 
 mod assets;
 pub mod auth;
-mod listener;
 mod routes;
+pub mod site;
 mod socket;
 
 use std::collections::HashSet;
@@ -14,7 +14,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-pub use self::listener::serve;
 use crate::session::Principal;
 use crate::wire::signal::ClientMessage;
 

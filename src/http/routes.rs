@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Denied;
-use super::listener::Permit;
+use super::site::Permit;
 use super::{Gateway, Guard, assets, socket, unix_now};
 use crate::session::Principal;
 

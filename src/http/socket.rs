@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::task::TaskTracker;
 
-use super::listener::Permit;
+use super::site::Permit;
 use super::{Gateway, OUTBOX, SocketEvent, ToSocket};
 use crate::session::{Bucket, Principal};
 use crate::wire::signal::{ByeReason, ClientMessage, ServerMessage};

@@ -32,7 +32,9 @@ use crate::transport::net::Net;
 use crate::transport::offer::OfferError;
 use crate::transport::packetize::PacketizedFrame;
 use crate::transport::peer::{Peer, PeerEvent};
-use crate::wire::signal::{ByeReason, ClientMessage, ErrorCode, ServerMessage};
+use crate::turn::credential::Credentials;
+use crate::turn::relayed;
+use crate::wire::signal::{ByeReason, ClientMessage, ErrorCode, ServerMessage, TurnAccess};
 
 /// Commands taken before the sockets are looked at again.
 const COMMANDS: usize = 256;
@@ -120,8 +122,11 @@ impl Heart {
             self.parts
                 .net
                 .receive(|local, from, bytes| mux.handle_datagram(Instant::now(), local, from, bytes));
+            let streams = &mut self.parts.net.streams;
+            streams.serve(now, |source, bytes| mux.handle_stream(Instant::now(), source, bytes));
+            streams.take_closed().into_iter().for_each(|source| mux.stream_closed(source));
             self.pump();
-            self.parts.net.send(self.parts.mux.stage());
+            self.parts.net.send(self.parts.mux.stage(), Instant::now());
             let sending = !self.parts.mux.stage().is_empty();
             let deadline = if more { now } else { self.deadline() };
             self.parts.net.wait(Some(deadline), sending);
@@ -151,6 +156,8 @@ impl Heart {
 
     fn tick(&mut self, now: Instant) {
         self.parts.session.set_unix_time(unix_now());
+        self.parts.mux.set_unix_time(unix_now());
+        self.parts.net.streams.expire(now, |source| self.parts.mux.uses_stream(source));
         if self.stall_at.take_if(|at| now >= *at).is_some() {
             self.parts.renditions.stall();
         }
@@ -199,6 +206,11 @@ impl Heart {
                 }
             }
             Command::Revoked(tokens) => self.parts.session.handle(Input::Revoked { tokens }, now),
+            Command::Media(accepted) => {
+                if let Err(error) = self.parts.net.streams.add(accepted, now) {
+                    tracing::debug!(%error, "a media connection was refused");
+                }
+            }
             // Nobody waits for it any more if this fails.
             Command::Status(reply) => drop(reply.send(self.status(now))),
             Command::Shutdown => {
@@ -301,6 +313,12 @@ impl Heart {
             if gap || !before.contains(&viewer) {
                 self.parts.mux.require_keyframe(viewer);
             }
+            // What waits in a stream only gets older: the viewer goes on with a key frame once it has caught up.
+            if self.parts.mux.stream_of(viewer).is_some_and(|id| self.parts.net.streams.is_behind(id, now)) {
+                self.parts.mux.require_keyframe(viewer);
+                self.parts.metrics.dropped.inc();
+                continue;
+            }
             if self.parts.mux.send_frame(now, codec, viewer, frame) {
                 self.parts.metrics.sent.inc();
             } else {
@@ -308,7 +326,7 @@ impl Heart {
                 self.parts.session.handle(Input::NeedKeyframe { viewer }, now);
             }
             // One viewer's frame at a time: the stage is for what the socket does not take.
-            self.parts.net.send(self.parts.mux.stage());
+            self.parts.net.send(self.parts.mux.stage(), now);
         }
         if !watchers.is_empty() {
             if std::mem::take(&mut self.parts.stall_encoder) {
@@ -377,7 +395,10 @@ impl Heart {
     fn output(&mut self, output: Output) {
         let now = Instant::now();
         match output {
-            Output::Send { viewer, message } => self.send(viewer, &message, now),
+            Output::Send { viewer, mut message } => {
+                self.add_access(viewer, &mut message);
+                self.send(viewer, &message, now);
+            }
             Output::Joined { socket, viewer } => {
                 if let Some(s) = self.sockets.get_mut(&socket) {
                     s.viewer = Some(viewer);
@@ -388,7 +409,7 @@ impl Heart {
             Output::Candidate { viewer, candidate, mid, index } => {
                 self.parts.mux.add_remote_candidate(now, viewer, candidate, mid, index);
             }
-            Output::DropPeer { viewer } => self.parts.mux.remove(viewer),
+            Output::DropPeer { viewer } => self.parts.mux.dismiss(viewer),
             Output::Desktop(action) => {
                 if let Some(desktop) = &self.parts.desktop
                     && !desktop.send(action)
@@ -458,9 +479,26 @@ impl Heart {
         }
     }
 
+    /// Where a viewer can send to: by its own network, or through the TURN server.
+    fn reachable(&self) -> Vec<SocketAddr> {
+        let addresses = &self.parts.addresses;
+        addresses.candidates().into_iter().chain(relayed::gateway(addresses.bound().port())).collect()
+    }
+
+    /// A greeting comes with the credentials of the TURN server, which only the port knows.
+    fn add_access(&mut self, viewer: u32, message: &mut ServerMessage) {
+        let ServerMessage::Hello { turn, .. } = message else { return };
+        match self.parts.mux.admit(viewer, self.reachable()) {
+            Ok(Credentials { username, password }) => {
+                *turn = Some(TurnAccess { username, credential: password })
+            }
+            Err(error) => tracing::error!(%error, code = "turn-credentials", "no TURN for this viewer"),
+        }
+    }
+
     fn make_peer(&mut self, viewer: u32, offer: &str, now: Instant) -> Result<(Codec, String), OfferError> {
         let random = Random::new().map_err(|e| OfferError::Refused(e.to_string()))?;
-        let config = random.peer(self.parts.addresses.candidates());
+        let config = random.peer(self.reachable());
         let (ufrag, rtx_ssrc) = (config.ufrag.clone(), config.rtx_ssrc);
         let usable = self.parts.renditions.usable();
         // A stranger's text in a young parser: see `Mux::with_peer`.

@@ -16,6 +16,7 @@ use crate::http::{Gateway, SocketEvent};
 use crate::media::rendition::RenditionEvent;
 use crate::transport::net::Waker;
 use crate::transport::packetize::PacketizedFrame;
+use crate::transport::streams::Accepted;
 
 /// Commands that may wait. The loop never blocks, so that many mean that it is being flooded.
 const QUEUE: usize = 4_096;
@@ -51,6 +52,8 @@ pub enum Command {
     },
     /// These tokens hold no longer.
     Revoked(HashSet<String>),
+    /// A connection that carries media.
+    Media(Accepted),
     /// Somebody wants `/api/status`.
     Status(oneshot::Sender<Value>),
     /// Stop.

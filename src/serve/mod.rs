@@ -3,6 +3,7 @@
 mod addresses;
 mod heart;
 mod link;
+mod listener;
 mod memory;
 mod metrics;
 mod renditions;
@@ -13,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -31,8 +32,9 @@ use crate::config::{Fault, ServeConfig, Source};
 use crate::desktop;
 use crate::display::{BadDisplayName, DisplayName};
 use crate::frame::Size;
+use crate::http::Guard;
 use crate::http::auth::Auth;
-use crate::http::{self, Guard};
+use crate::http::site::Site;
 use crate::media::catalog::{Catalog, CatalogError};
 use crate::media::choose::{self, UnknownEncoder};
 use crate::media::host;
@@ -143,7 +145,8 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     };
     let guard = Arc::new(Guard::new(auth, config.revoked_tokens_file));
     let sockets = TaskTracker::new();
-    let serving = tokio::spawn(http::serve(listener, Arc::new(link.clone()), guard.clone(), sockets.clone()));
+    let site = Site::new(Arc::new(link.clone()), guard.clone(), sockets.clone());
+    let serving = tokio::spawn(listener::serve(listener, site, link.clone()));
     if guard.watches_revocations() {
         tokio::spawn(watch_revocations(guard, link.clone()));
     }
@@ -224,8 +227,8 @@ fn parts(
     Ok(Parts {
         name: config.session.clone(),
         session: Session::new(session, ticket_key.clone()),
+        mux: Mux::new(crypto, secrets::turn_secret(&ticket_key), Instant::now()),
         ticket_key,
-        mux: Mux::new(crypto),
         net,
         addresses,
         renditions: Renditions::new(

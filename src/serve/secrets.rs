@@ -50,6 +50,11 @@ pub fn ticket_key(secret: Option<&[u8]>, state_dir: Option<PathBuf>, session: &s
     }))
 }
 
+/// What TURN credentials are made from.
+pub fn turn_secret(ticket_key: &[u8]) -> Vec<u8> {
+    Sha256::new().chain_update(b"deskgate turn secret\0").chain_update(ticket_key).finalize().to_vec()
+}
+
 fn kept(dir: &Path, file: &Path, fresh: &[u8]) -> io::Result<Vec<u8>> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {

@@ -348,6 +348,7 @@ impl Session {
             ticket: self.ticket(viewer, &v.principal.subject),
             resumed,
             heartbeat_ms: HEARTBEAT_MS,
+            turn: None,
         };
         self.send(viewer, message);
         if let Some(cursor) = self.cursor.clone() {

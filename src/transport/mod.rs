@@ -1,6 +1,7 @@
 //! WebRTC transport: everything between packetised frames and the one UDP socket.
 
 pub mod build;
+pub mod framing;
 pub mod ledger;
 pub mod mux;
 pub mod net;
@@ -10,3 +11,4 @@ pub mod peer;
 pub mod port;
 pub mod rtcp_tap;
 pub mod send;
+pub mod streams;

@@ -2,6 +2,9 @@
 //!
 //! `rtc` takes DTLS and SRTP from any address once a pair is selected, so the filter stands here: media is
 //! routed by 5-tuple, and only from a 5-tuple from which an authenticated Binding request has come.
+//!
+//! What comes through the TURN server inside is a packet from its relayed address like any other; what goes to such
+//! an address goes back through it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -9,7 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rtc::crypto::RTCCryptoProvider;
+use bytes::BytesMut;
+use rtc::crypto::{CryptoError, RTCCryptoProvider};
 use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::Message;
 
@@ -17,9 +21,12 @@ use super::ledger::{Ledger, Sent, rtp_header};
 use super::packetize::PacketizedFrame;
 use super::peer::{Peer, PeerEvent, Transmit};
 use super::port::{self, Datagram, TransactionId};
-use super::send::SendStage;
+use super::send::{Class, SendStage};
+use super::streams::Source;
 use crate::frame::Codec;
 use crate::session::Bucket;
+use crate::turn::credential::{Credentials, Keys, User};
+use crate::turn::{Client, Moment, Output, Server, Transport, relayed};
 
 /// Paths remembered for one viewer; the oldest falls out (network changes, dual stack).
 const MAX_PATHS: usize = 16;
@@ -33,6 +40,9 @@ const MAX_TRANSACTIONS: usize = 4_096;
 const DATAGRAMS: (u32, u32) = (4_000, 4_000);
 /// RTCP sources of one viewer. `rtc` 0.21 keeps state for each before it checks that the packet is authentic.
 const MAX_RTCP_SOURCES: usize = 64;
+
+/// TURN credentials are good for new allocations for this long. A page gets new ones whenever it says hello.
+const CREDENTIAL_LIFE_S: u64 = 24 * 3_600;
 
 /// A path on which its viewer was heard this recently is nobody else's.
 const PATH_IN_USE: Duration = Duration::from_secs(5);
@@ -50,6 +60,8 @@ struct Slot {
     heard_at: Instant,
     budget: Bucket,
     rtcp_sources: BTreeSet<u32>,
+    /// The connection that its media left on last; none: the UDP socket.
+    stream: Option<u64>,
 }
 
 /// Datagrams that were not taken, by reason.
@@ -95,12 +107,17 @@ pub struct Mux {
     stage: SendStage,
     events: VecDeque<(u32, PeerEvent)>,
     refused: Refused,
+    turn: Server,
+    /// Seconds since the Unix epoch, for credentials; moved on by the caller.
+    unix: u64,
 }
 
 impl Mux {
-    /// An empty mux over a cryptographic provider.
-    pub fn new(crypto: Arc<dyn RTCCryptoProvider>) -> Self {
+    /// An empty mux over a cryptographic provider; `turn_secret` is what TURN credentials are made from.
+    pub fn new(crypto: Arc<dyn RTCCryptoProvider>, turn_secret: Vec<u8>, now: Instant) -> Self {
         Self {
+            turn: Server::new(Keys::new(turn_secret, crypto.clone()), now),
+            unix: 0,
             crypto,
             peers: BTreeMap::new(),
             by_ufrag: HashMap::new(),
@@ -110,6 +127,26 @@ impl Mux {
             events: VecDeque::new(),
             refused: Refused::default(),
         }
+    }
+
+    /// Tells what time it is for credentials, in seconds since the Unix epoch.
+    pub fn set_unix_time(&mut self, seconds: u64) {
+        self.unix = seconds;
+    }
+
+    /// Lets a viewer reach these candidates through the TURN server, by the credentials that come back.
+    ///
+    /// # Errors
+    /// When the provider has no HMAC-SHA1.
+    pub fn admit(&mut self, viewer: u32, candidates: Vec<SocketAddr>) -> Result<Credentials, CryptoError> {
+        self.turn.admit(viewer, candidates);
+        self.turn.keys().mint(User { expires: self.unix + CREDENTIAL_LIFE_S, viewer })
+    }
+
+    /// A viewer is gone for good.
+    pub fn dismiss(&mut self, viewer: u32) {
+        self.remove(viewer);
+        self.turn.dismiss(viewer);
     }
 
     /// Adds a viewer's peer; an older one of the same viewer is dropped.
@@ -127,6 +164,7 @@ impl Mux {
             heard_at: now,
             budget: Bucket::new(DATAGRAMS.0, DATAGRAMS.1, now),
             rtcp_sources: BTreeSet::new(),
+            stream: None,
         };
         self.peers.insert(viewer, slot);
         self.settle(viewer, now);
@@ -146,8 +184,42 @@ impl Mux {
 
     /// Takes one datagram that came from `from` to our address `local`.
     pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, bytes: &[u8]) {
-        let path = (local, from);
-        let viewer = match port::classify(bytes) {
+        match port::classify(bytes) {
+            Datagram::Turn => {
+                self.turn_message(now, Client { transport: Transport::Udp, local, remote: from }, bytes);
+            }
+            packet => self.packet(now, (local, from), packet, bytes),
+        }
+    }
+
+    /// Takes one message of a TCP connection.
+    pub fn handle_stream(&mut self, now: Instant, source: Source, bytes: &[u8]) {
+        self.turn_message(now, client_of(source), bytes);
+    }
+
+    /// A TCP connection is gone.
+    pub fn stream_closed(&mut self, source: Source) {
+        self.turn.closed(client_of(source));
+    }
+
+    /// True if somebody known uses this TCP connection.
+    pub fn uses_stream(&self, source: Source) -> bool {
+        self.turn.has_allocation(client_of(source))
+    }
+
+    fn turn_message(&mut self, now: Instant, client: Client, bytes: &[u8]) {
+        match self.turn.handle(Moment { now, unix: self.unix }, client, bytes) {
+            Some(Output::Reply(reply)) => drop(self.stage.push(to_client(client, &reply, Class::Control))),
+            Some(Output::Relay { relayed, peer, data }) => {
+                self.packet(now, (peer, relayed), port::classify(&data), &data);
+            }
+            None => self.refused.unknown += 1,
+        }
+    }
+
+    fn packet(&mut self, now: Instant, path: Path, packet: Datagram<'_>, bytes: &[u8]) {
+        let (local, from) = path;
+        let viewer = match packet {
             Datagram::IceRequest { ufrag } => self.authenticate(now, path, ufrag, bytes),
             Datagram::IceResponse { transaction } => match self.transactions.remove(&transaction) {
                 Some((viewer, _)) => Some(viewer),
@@ -165,7 +237,7 @@ impl Mux {
                     fits
                 })
             }
-            Datagram::OtherStun | Datagram::Unknown => {
+            Datagram::Turn | Datagram::Unknown => {
                 self.refused.unknown += 1;
                 None
             }
@@ -222,11 +294,12 @@ impl Mux {
             }
         }
         self.transactions.retain(|_, (_, sent)| now.saturating_duration_since(*sent) < TRANSACTION_LIFE);
+        self.turn.handle_timeout(now);
     }
 
     /// When [`Self::handle_timeout`] must be called next.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        let mut first: Option<Instant> = None;
+        let mut first = self.turn.poll_timeout();
         for viewer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.guarded(viewer, |slot| first = first.into_iter().chain(slot.peer.poll_timeout()).min());
         }
@@ -257,6 +330,11 @@ impl Mux {
         let mut sent = false;
         self.with_peer(viewer, now, |slot| sent = slot.peer.send_text(now, text));
         sent
+    }
+
+    /// The connection that this viewer's media leaves on; none: the UDP socket.
+    pub fn stream_of(&self, viewer: u32) -> Option<u64> {
+        self.peers.get(&viewer)?.stream
     }
 
     /// Passes a trickled candidate on.
@@ -318,6 +396,7 @@ impl Mux {
     fn settle(&mut self, viewer: u32, now: Instant) {
         let Some(slot) = self.peers.get_mut(&viewer) else { return };
         let (stage, events, transactions) = (&mut self.stage, &mut self.events, &mut self.transactions);
+        let turn = &mut self.turn;
         let drained = catch_unwind(AssertUnwindSafe(|| {
             // Events produce writes and writes produce events: until both are dry.
             loop {
@@ -329,10 +408,14 @@ impl Mux {
                 while let Some(transmit) = slot.peer.poll_transmit() {
                     remember(transactions, viewer, &transmit, now);
                     record(slot, &transmit, now);
+                    idle = false;
+                    let Some(transmit) = route(turn, transmit, now) else { continue };
+                    if transmit.class == Class::Media {
+                        slot.stream = transmit.stream;
+                    }
                     if !stage.push(transmit) {
                         slot.peer.require_keyframe();
                     }
-                    idle = false;
                 }
                 if idle {
                     break;
@@ -353,6 +436,27 @@ impl Mux {
         self.remove(viewer);
         self.events.push_back((viewer, PeerEvent::Failed("internal error".to_owned())));
     }
+}
+
+/// What goes to a relayed address goes to the client of its allocation, if that still is.
+fn route(turn: &mut Server, transmit: Transmit, now: Instant) -> Option<Transmit> {
+    if !relayed::is_relayed(transmit.to) {
+        return Some(transmit);
+    }
+    let (client, bytes) = turn.to_client(now, transmit.to, transmit.from, &transmit.contents)?;
+    Some(to_client(client, &bytes, transmit.class))
+}
+
+fn client_of(Source { stream, local, remote, .. }: Source) -> Client {
+    Client { transport: Transport::Stream(stream), local, remote }
+}
+
+fn to_client(client: Client, bytes: &[u8], class: Class) -> Transmit {
+    let stream = match client.transport {
+        Transport::Udp => None,
+        Transport::Stream(stream) => Some(stream),
+    };
+    Transmit { from: client.local, to: client.remote, contents: BytesMut::from(bytes), stream, class }
 }
 
 fn remember(

@@ -1,4 +1,5 @@
-//! The one UDP socket (two for a dual-stack or loopback listener), and the wait for it.
+//! The one UDP socket (two for a dual-stack or loopback listener), the TCP connections beside it, and the wait for
+//! them all.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -11,6 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::peer::Transmit;
 use super::send::SendStage;
+use super::streams::Streams;
 
 /// Receive buffer of one read: 64 datagrams of Ethernet size, when the kernel merges them.
 const BUFFER: usize = 64 * 1_500;
@@ -57,6 +59,8 @@ pub struct Net {
     advertised: Vec<SocketAddr>,
     waker: Waker,
     buffer: Vec<u8>,
+    /// Connections that carry media.
+    pub streams: Streams,
 }
 
 impl Net {
@@ -65,7 +69,13 @@ impl Net {
     /// # Errors
     /// The bind's own, with the address in the message.
     pub fn bind(first: SocketAddr, advertised: Vec<SocketAddr>, waker: Waker) -> io::Result<Self> {
-        Ok(Self { sockets: vec![bind_one(first)?], advertised, waker, buffer: vec![0; BUFFER] })
+        Ok(Self {
+            sockets: vec![bind_one(first)?],
+            advertised,
+            waker,
+            buffer: vec![0; BUFFER],
+            streams: Streams::default(),
+        })
     }
 
     /// Binds one more address.
@@ -83,6 +93,10 @@ impl Net {
         let mut fds: Vec<PollFd<'_>> =
             self.sockets.iter().map(|s| PollFd::from_borrowed_fd(s.socket.as_fd(), events)).collect();
         fds.push(PollFd::from_borrowed_fd(self.waker.0.as_fd(), PollFlags::IN));
+        fds.extend(self.streams.waiting().map(|(fd, sending)| {
+            let events = if sending { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            PollFd::from_borrowed_fd(fd, events)
+        }));
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|t| t.min(Duration::from_secs(3_600)).try_into().ok());
         // An interrupted wait is a wait that ended: the loop looks around and waits again.
@@ -115,10 +129,19 @@ impl Net {
     }
 
     /// Sends what waits in `stage` until it is empty or the socket is full.
-    pub fn send(&mut self, stage: &mut SendStage) {
+    pub fn send(&mut self, stage: &mut SendStage, now: Instant) {
+        self.send_datagrams(stage, now);
+        self.streams.flush(now);
+    }
+
+    fn send_datagrams(&mut self, stage: &mut SendStage, now: Instant) {
         loop {
             let batch = stage.next_batch(self.max_batch());
             let Some(first) = batch.first() else { return };
+            if let Some(stream) = first.stream {
+                batch.iter().for_each(|transmit| self.streams.send(stream, &transmit.contents, now));
+                continue;
+            }
             let Some(socket) = socket_for(&self.sockets, first.from) else {
                 tracing::trace!(from = %first.from, "no socket for this address");
                 continue;

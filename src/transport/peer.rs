@@ -20,6 +20,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use super::build::{self, PeerConfig};
 use super::offer::{self, OfferError};
 use super::packetize::PacketizedFrame;
+use super::send::Class;
 use crate::frame::Codec;
 
 /// RTP clock of video (RFC 6184 §5.1, RFC 7741 §4.1).
@@ -38,6 +39,10 @@ pub struct Transmit {
     pub to: SocketAddr,
     /// The datagram.
     pub contents: BytesMut,
+    /// The connection that it leaves on; none: the UDP socket.
+    pub stream: Option<u64>,
+    /// How urgent it is.
+    pub class: Class,
 }
 
 /// What a peer has to say.
@@ -249,7 +254,9 @@ impl Peer {
         Some(Transmit {
             from: message.transport.local_addr,
             to: message.transport.peer_addr,
+            class: Class::of(&message.message),
             contents: message.message,
+            stream: None,
         })
     }
 

@@ -12,17 +12,20 @@ const MAX_CONTROL: usize = 1_024;
 
 /// How urgent a datagram is; in this order they leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
+pub enum Class {
     /// STUN, DTLS (and so input and messages), RTCP: small, and everything waits for it.
     Control,
     /// RTP.
     Media,
 }
 
-fn class(bytes: &[u8]) -> Class {
-    match bytes {
-        [128..=191, second, ..] if !(192..=223).contains(second) => Class::Media,
-        _ => Class::Control,
+impl Class {
+    /// A packet's, before anything is put around it.
+    pub fn of(packet: &[u8]) -> Self {
+        match packet {
+            [128..=191, second, ..] if !(192..=223).contains(second) => Self::Media,
+            _ => Self::Control,
+        }
     }
 }
 
@@ -37,7 +40,7 @@ pub struct SendStage {
 impl SendStage {
     /// Adds a datagram; false if media had to be dropped.
     pub fn push(&mut self, transmit: Transmit) -> bool {
-        match class(&transmit.contents) {
+        match transmit.class {
             Class::Control => {
                 if self.control.len() == MAX_CONTROL {
                     self.control.pop_front();
@@ -65,7 +68,7 @@ impl SendStage {
         while let Some(next) = queue.front() {
             let fits = batch.first().is_none_or(|first| {
                 batch.len() < max
-                    && (next.from, next.to) == (first.from, first.to)
+                    && (next.from, next.to, next.stream) == (first.from, first.to, first.stream)
                     && next.contents.len() <= first.contents.len()
                     && batch.last().is_some_and(|last| last.contents.len() == first.contents.len())
             });
@@ -80,7 +83,7 @@ impl SendStage {
     /// Puts back what the socket did not take, in front.
     pub fn put_back(&mut self, batch: Vec<Transmit>) {
         for transmit in batch.into_iter().rev() {
-            match class(&transmit.contents) {
+            match transmit.class {
                 Class::Control => self.control.push_front(transmit),
                 Class::Media => self.media.push_front(transmit),
             }
@@ -108,7 +111,7 @@ mod tests {
         let mut contents = BytesMut::zeroed(len);
         contents[0] = first;
         let addr = ([127, 0, 0, 1], 1).into();
-        Transmit { from: addr, to: addr, contents }
+        Transmit { from: addr, to: addr, class: Class::of(&contents), contents, stream: None }
     }
 
     #[test]

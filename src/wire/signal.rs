@@ -105,6 +105,9 @@ pub enum ServerMessage {
         resumed: bool,
         /// How often held keys must be repeated, in milliseconds.
         heartbeat_ms: u64,
+        /// For the TURN server on this port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<TurnAccess>,
     },
     /// Answer to the offer.
     Answer {
@@ -350,6 +353,15 @@ pub enum ByeReason {
     Full,
     /// The viewer broke the rules (message sizes, rates, order).
     Protocol,
+}
+
+/// Credentials of the TURN server that the page was loaded from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnAccess {
+    /// `RTCIceServer.username`.
+    pub username: String,
+    /// `RTCIceServer.credential`.
+    pub credential: String,
 }
 
 /// The geometry of one screen that begins at the origin.

@@ -8,7 +8,7 @@ const MAX_LINES: usize = 600;
 /// Modules that touch the world. They never import each other; `serve` and `demo` wire them.
 const EDGES: [&str; 5] = ["capture", "desktop", "http", "media", "transport"];
 /// Modules without sockets, clocks, randomness, GStreamer.
-const PURE: [&str; 4] = ["config", "frame", "session", "wire"];
+const PURE: [&str; 5] = ["config", "frame", "session", "turn", "wire"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -126,7 +126,7 @@ fn config() -> PeerConfig {
 }
 
 fn mux() -> Mux {
-    Mux::new(rtc::crypto::default_provider().unwrap())
+    Mux::new(rtc::crypto::default_provider().unwrap(), vec![0; 32], Instant::now())
 }
 
 impl Rig {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Attention } from "../src/media/attention";
 import { orderCodecs } from "../src/media/codecs";
+import { iceServers } from "../src/media/paths";
 import { circular, displayInterval, feedback, Phase, quantile, type FrameTimes } from "../src/media/phase";
 import { figures, snapshot } from "../src/media/stats";
 import { parsePrefs } from "../src/prefs";
@@ -43,6 +44,18 @@ describe("attention", () => {
 
   it("never rests where frames are not counted", () => {
     expect(run(new Attention(0), 0, 10, 1, false).watch).toBe(true);
+  });
+});
+
+describe("paths", () => {
+  const turn = { username: "u", credential: "c" };
+  it.each([
+    [{ protocol: "http:", hostname: "localhost", port: "9000" }, ["turn:localhost:9000?transport=tcp"]],
+    [{ protocol: "http:", hostname: "[::1]", port: "" }, ["turn:[::1]:80?transport=tcp"]],
+    [{ protocol: "https:", hostname: "desk.example", port: "" }, []],
+  ])("offers TURN over TCP where the page came from", (place, urls) => {
+    expect(iceServers(turn, place).map((server) => server.urls)).toEqual(urls);
+    expect(iceServers(null, place)).toEqual([]);
   });
 });
 

@@ -15,6 +15,7 @@ const hello = (change: Partial<ServerHello> = {}): ServerMessage => ({
   ticket: "t1",
   resumed: false,
   heartbeatMs: 200,
+  turn: null,
   ...change,
 });
 

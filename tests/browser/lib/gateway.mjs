@@ -12,14 +12,16 @@ export const DESKGATE = process.env.DESKGATE_BIN ?? path.join(ROOT, "target/rele
 /** `deskgate serve` on a port of its own. It can be killed and started again on that port. */
 export class Gateway {
   /** Starts one for `display` (an X display's name). */
-  static async start(display, { args = [], env = {} } = {}) {
+  static async start(display, { args = [], env = {}, namespace } = {}) {
     if (!existsSync(DESKGATE)) throw new Error(`${DESKGATE} is missing: cargo build --release, or set DESKGATE_BIN`);
-    const gateway = new Gateway(display, args, env);
+    const gateway = new Gateway(display, args, env, namespace);
     await gateway.restart();
     return gateway;
   }
 
-  constructor(display, args, env) {
+  constructor(display, args, env, namespace) {
+    /** Where it runs; the tests' own network by default. */
+    this.namespace = namespace;
     this.args = ["--display", display, "--session", "browser-test", "--state-dir", folder(), ...args];
     this.env = env;
     this.port = 0;
@@ -37,7 +39,8 @@ export class Gateway {
   async restart() {
     const listen = `127.0.0.1:${this.port}`;
     const args = ["--log-format", "json", "serve", ...this.args, "--listen", listen];
-    this.program = new Program(DESKGATE, args, { env: { RUST_LOG: "info,rtc=error", ...this.env } });
+    const [command, all] = this.namespace?.inside(DESKGATE, args) ?? [DESKGATE, args];
+    this.program = new Program(command, all, { env: { RUST_LOG: "info,rtc=error", ...this.env } });
     const bound = () => /listening on http:\/\/[^/]*:(\d+)\//.exec(this.program.err);
     const found = await this.program.until("it listens", bound);
     this.port = Number(found[1]);

@@ -4,7 +4,7 @@ import { chromium } from "playwright-core";
 import { GRIDS } from "./desktop.mjs";
 import { DEADLINE, until } from "./run.mjs";
 
-const FLAGS = [
+export const FLAGS = [
   "--no-sandbox",
   "--disable-quic",
   "--disable-background-networking",

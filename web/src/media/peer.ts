@@ -29,8 +29,11 @@ export class Peer {
   private early: ClientMessage[] | null = [];
   private closed = false;
 
-  constructor(private readonly hooks: PeerHooks) {
-    this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+  constructor(
+    private readonly hooks: PeerHooks,
+    iceServers: RTCIceServer[],
+  ) {
+    this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
     this.controlChannel = this.pc.createDataChannel("control", { negotiated: true, id: CONTROL_CHANNEL, ordered: true });
     this.motionChannel = this.pc.createDataChannel("motion", {
       negotiated: true,

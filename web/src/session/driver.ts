@@ -1,7 +1,8 @@
 // Carries out what the session's state machine decides: fetch, WebSocket, peer connection, timers.
 
 import type { Lane } from "../input/outbox";
-import { Peer } from "../media/peer";
+import { iceServers } from "../media/paths";
+import { Peer, type PeerHooks } from "../media/peer";
 import { figures, type Figures, type Snapshot } from "../media/stats";
 import { parseServerMessage, SUBPROTOCOL, VERSION, type ClientMessage, type ServerMessage, type Viewport } from "../wire/signal";
 import { checkAccess, login } from "./access";
@@ -197,7 +198,7 @@ export class Driver {
 
   private newPeer(generation: number): void {
     this.closePeer();
-    const peer = new Peer({
+    const hooks: PeerHooks = {
       signal: (message) => {
         if (this.ws?.readyState !== WebSocket.OPEN) return;
         if (message.type === "offer") this.pendingOffers += 1;
@@ -207,7 +208,8 @@ export class Driver {
       video: (track, flowing) => this.hooks.video(track, generation, flowing),
       audio: (track) => this.hooks.audio(track),
       text: (json) => this.receive(json),
-    });
+    };
+    const peer = new Peer(hooks, iceServers(this.session.facts.turn, location));
     this.peer = peer;
     peer.offer().catch(() => this.feed({ kind: "peer", generation, state: "failed" }));
   }

@@ -1,6 +1,6 @@
 // PURE. The life of one page's session: socket, peer connection, pictures. Events and time in, effects out.
 
-import { VERSION, type ByeReason, type Rect, type Right, type ServerHello, type ServerMessage, type Settings, type Status } from "../wire/signal";
+import { VERSION, type ByeReason, type Rect, type Right, type ServerHello, type ServerMessage, type Settings, type Status, type TurnAccess } from "../wire/signal";
 import { backoff } from "./backoff";
 
 /** Result of asking the gateway whether this browser may in. */
@@ -68,6 +68,8 @@ export interface Facts {
   heartbeatMs: number;
   /** Shown in the next `hello`, to go on as the same viewer. */
   ticket: string | null;
+  /** For the TURN server that the page came from. */
+  turn: TurnAccess | null;
 }
 
 /** How the session stands, for `describe`. */
@@ -111,6 +113,7 @@ export class Session {
       screens: [],
       status: null,
       heartbeatMs: 200,
+      turn: null,
       ticket: options.ticket,
     };
   }
@@ -343,8 +346,8 @@ export class Session {
     if (hello.version !== VERSION) {
       return this.end("protocol", `This page speaks version ${VERSION}, the gateway version ${hello.version}. Reload the page.`);
     }
-    const { viewer, rights, settings, screens, ticket, heartbeatMs } = hello;
-    Object.assign(this.facts, { viewer, rights, settings, screens, ticket, heartbeatMs });
+    const { viewer, rights, settings, screens, ticket, heartbeatMs, turn } = hello;
+    Object.assign(this.facts, { viewer, rights, settings, screens, ticket, heartbeatMs, turn });
     this.byeReason = null;
     this.socket = "ready";
     this.helloAt = now;

@@ -97,6 +97,13 @@ export interface ServerHello {
   ticket: string;
   resumed: boolean;
   heartbeatMs: number;
+  /** For the TURN server on the port that this page came from. */
+  turn: TurnAccess | null;
+}
+
+export interface TurnAccess {
+  username: string;
+  credential: string;
 }
 
 export interface CursorMessage {
@@ -162,6 +169,7 @@ const bodies: Bodies = {
     ticket: text,
     resumed: flag,
     heartbeatMs: number,
+    turn: or(null, shape<TurnAccess>({ username: text, credential: text })),
   }),
   answer: shape({ sdp: text }),
   ticket: shape({ ticket: text }),

@@ -1,0 +1,252 @@
+//! TCP connections that carry TURN or ICE: messages in, and a short queue out.
+//!
+//! They are served by the gateway's own loop, like the UDP socket: a packet changes no threads. What the kernel
+//! does not take at once waits here, where it can be seen that it waits; the kernel is told to take little.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::framing::{Framing, MAX_MESSAGE};
+
+/// Bytes that the kernel may hold unsent (`TCP_NOTSENT_LOWAT`): what is there cannot be taken back.
+const NOT_SENT: u32 = 16 << 10;
+/// Read at a time.
+const READ: usize = 16 << 10;
+/// Bytes that may wait for one connection: a key frame of 4K.
+const MAX_WAITING: usize = 1 << 20;
+/// A connection that has taken nothing for this long is closed.
+const DEAF: Duration = Duration::from_secs(5);
+/// Video that would wait longer than this is not worth sending.
+const BEHIND: Duration = Duration::from_millis(150);
+/// A connection without an allocation by then is closed.
+const PROVE: Duration = Duration::from_secs(10);
+/// Connections at a time; beyond that new ones are closed.
+const MAX_STREAMS: usize = 1_024;
+
+/// A connection that was found to speak TURN or ICE.
+pub struct Accepted {
+    /// The connection; non-blocking.
+    pub socket: TcpStream,
+    /// How it is cut into messages.
+    pub framing: Framing,
+    /// What was read from it to find that out.
+    pub early: Vec<u8>,
+}
+
+/// Where a message came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The connection's number.
+    pub stream: u64,
+    /// How it is framed.
+    pub framing: Framing,
+    /// Our address.
+    pub local: SocketAddr,
+    /// Theirs.
+    pub remote: SocketAddr,
+}
+
+struct Stream {
+    socket: TcpStream,
+    source: Source,
+    read: Vec<u8>,
+    queue: Queue,
+    since: Instant,
+}
+
+/// Bytes that wait, and since when.
+#[derive(Default)]
+struct Queue {
+    bytes: VecDeque<u8>,
+    /// Bytes taken by the kernel so far, and marks of how many must be for all that was queued until then.
+    taken: u64,
+    queued: u64,
+    marks: VecDeque<(u64, Instant)>,
+    /// When the kernel last took something.
+    moved: Option<Instant>,
+}
+
+impl Queue {
+    fn push(&mut self, parts: &[&[u8]], now: Instant) -> bool {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if self.bytes.len() + length > MAX_WAITING {
+            return false;
+        }
+        if self.bytes.is_empty() {
+            self.moved = Some(now);
+        }
+        parts.iter().for_each(|part| self.bytes.extend(*part));
+        self.queued += length as u64;
+        // Packets of one frame share a mark.
+        match self.marks.back_mut() {
+            Some((end, at)) if *at == now => *end = self.queued,
+            _ => self.marks.push_back((self.queued, now)),
+        }
+        true
+    }
+
+    fn took(&mut self, count: usize, now: Instant) {
+        self.bytes.drain(..count);
+        self.taken += count as u64;
+        self.moved = Some(now);
+        while self.marks.front().is_some_and(|(end, _)| *end <= self.taken) {
+            self.marks.pop_front();
+        }
+    }
+
+    /// For how long the oldest byte has waited.
+    fn age(&self, now: Instant) -> Duration {
+        self.marks.front().map_or(Duration::ZERO, |(_, at)| now.saturating_duration_since(*at))
+    }
+
+    fn is_deaf(&self, now: Instant) -> bool {
+        !self.bytes.is_empty() && self.moved.is_some_and(|at| now.saturating_duration_since(at) >= DEAF)
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Streams {
+    streams: BTreeMap<u64, Stream>,
+    next: u64,
+    closed: Vec<Source>,
+}
+
+impl Streams {
+    /// Takes a connection over.
+    ///
+    /// # Errors
+    /// When the system refuses its options, or there are too many.
+    pub fn add(&mut self, accepted: Accepted, now: Instant) -> io::Result<()> {
+        if self.streams.len() >= MAX_STREAMS {
+            return Err(io::Error::other("too many connections carry media"));
+        }
+        let Accepted { socket, framing, early } = accepted;
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        SockRef::from(&socket).set_tcp_notsent_lowat(NOT_SENT)?;
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let (local, remote) = (canonical(socket.local_addr()?), canonical(socket.peer_addr()?));
+        self.next += 1;
+        let source = Source { stream: self.next, framing, local, remote };
+        self.streams
+            .insert(self.next, Stream { socket, source, read: early, queue: Queue::default(), since: now });
+        Ok(())
+    }
+
+    /// Connections, and whether each waits for room to send.
+    pub fn waiting(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        self.streams.values().map(|stream| (stream.socket.as_fd(), !stream.queue.bytes.is_empty()))
+    }
+
+    /// Hands every message that has come to `f`, and sends what waits.
+    pub fn serve(&mut self, now: Instant, mut f: impl FnMut(Source, &[u8])) {
+        let mut over = Vec::new();
+        for (id, stream) in &mut self.streams {
+            let open = stream.receive(&mut f) && stream.flush(now) && !stream.queue.is_deaf(now);
+            if !open {
+                over.push(*id);
+            }
+        }
+        over.into_iter().for_each(|id| self.close(id));
+    }
+
+    /// Queues a message; it leaves with [`Self::flush`].
+    pub fn send(&mut self, id: u64, message: &[u8], now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let prefix = stream.source.framing.prefix(message);
+        let taken = match &prefix {
+            Some(prefix) => stream.queue.push(&[prefix, message], now),
+            None => stream.queue.push(&[message], now),
+        };
+        // Half a message cannot be left out of a stream, and a megabyte that nobody takes says enough.
+        if !taken {
+            self.close(id);
+        }
+    }
+
+    /// Sends what waits, as far as it is taken.
+    pub fn flush(&mut self, now: Instant) {
+        let pending = self.streams.iter_mut().filter(|(_, stream)| !stream.queue.bytes.is_empty());
+        let over: Vec<u64> = pending.filter_map(|(id, stream)| (!stream.flush(now)).then_some(*id)).collect();
+        over.into_iter().for_each(|id| self.close(id));
+    }
+
+    /// True if what is queued now would come too late to be worth looking at.
+    pub fn is_behind(&self, id: u64, now: Instant) -> bool {
+        self.streams.get(&id).is_some_and(|stream| stream.queue.age(now) > BEHIND)
+    }
+
+    /// Closes connections that have had time to become of use and are of none.
+    pub fn expire(&mut self, now: Instant, in_use: impl Fn(Source) -> bool) {
+        let old = |stream: &Stream| now.saturating_duration_since(stream.since) >= PROVE;
+        let over = self.streams.iter().filter(|(_, stream)| old(stream) && !in_use(stream.source));
+        let over: Vec<u64> = over.map(|(id, _)| *id).collect();
+        over.into_iter().for_each(|id| self.close(id));
+    }
+
+    /// The connections that ended since the last call.
+    pub fn take_closed(&mut self) -> Vec<Source> {
+        std::mem::take(&mut self.closed)
+    }
+
+    fn close(&mut self, id: u64) {
+        if let Some(stream) = self.streams.remove(&id) {
+            tracing::debug!(remote = %stream.source.remote, "a media connection ended");
+            self.closed.push(stream.source);
+        }
+    }
+}
+
+impl Stream {
+    /// False at the end.
+    fn receive(&mut self, f: &mut impl FnMut(Source, &[u8])) -> bool {
+        let mut buffer = [0; READ];
+        let mut open = true;
+        match self.socket.read(&mut buffer) {
+            Ok(0) => open = false,
+            Ok(count) => self.read.extend_from_slice(&buffer[..count]),
+            Err(error) => open = is_wait(&error),
+        }
+        let mut start = 0;
+        loop {
+            match self.source.framing.next(&self.read[start..]) {
+                Ok(Some(frame)) => {
+                    let message = start + frame.message.start..start + frame.message.end;
+                    f(self.source, &self.read[message]);
+                    start += frame.end;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(%error, remote = %self.source.remote, "a media connection made no sense");
+                    return false;
+                }
+            }
+        }
+        self.read.drain(..start);
+        debug_assert!(self.read.len() <= MAX_MESSAGE + 4 || !open);
+        open
+    }
+
+    /// False at the end.
+    fn flush(&mut self, now: Instant) -> bool {
+        while !self.queue.bytes.is_empty() {
+            let (head, _) = self.queue.bytes.as_slices();
+            match self.socket.write(head) {
+                Ok(0) => return false,
+                Ok(count) => self.queue.took(count, now),
+                Err(error) => return is_wait(&error),
+            }
+        }
+        true
+    }
+}
+
+fn is_wait(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
