@@ -66,7 +66,9 @@ async fn connection(mut stream: TcpStream, peer: SocketAddr, site: Site, link: L
         }
     };
     match stream.into_std() {
-        Ok(socket) => drop(link.send(Command::Media(Accepted { socket, framing, early }))),
+        Ok(socket) => {
+            drop(link.send(Command::Media(Accepted { socket, framing, early, place: Box::new(permit) })))
+        }
         Err(error) => tracing::debug!(%error, %peer, "a connection could not be handed over"),
     }
 }

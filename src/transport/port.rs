@@ -42,8 +42,8 @@ pub fn classify(bytes: &[u8]) -> Datagram<'_> {
     match bytes.first() {
         Some(0..=3) => classify_stun(bytes),
         Some(20..=63 | 128..=191) => Datagram::Media,
-        // Channel numbers (RFC 8656 §12).
-        Some(0x40..=0x4F) => Datagram::Turn,
+        // Channel numbers: RFC 8656 §12 ends at 0x4F, RFC 5766 §11 at 0x7F.
+        Some(0x40..=0x7F) => Datagram::Turn,
         _ => Datagram::Unknown,
     }
 }
@@ -215,7 +215,7 @@ mod tests {
         }
         assert_eq!(classify(&[0x40]), Datagram::Turn);
         assert_eq!(classify(&[0x4f, 1, 2]), Datagram::Turn);
-        assert_eq!(classify(&[0x50]), Datagram::Unknown);
+        assert_eq!(classify(&[0x7f]), Datagram::Turn);
         assert_eq!(classify(&[128]), Datagram::Media);
         assert_eq!(classify(&[192]), Datagram::Unknown);
     }

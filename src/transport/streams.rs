@@ -25,8 +25,6 @@ const DEAF: Duration = Duration::from_secs(5);
 const BEHIND: Duration = Duration::from_millis(150);
 /// A connection without an allocation by then is closed.
 const PROVE: Duration = Duration::from_secs(10);
-/// Connections at a time; beyond that new ones are closed.
-const MAX_STREAMS: usize = 1_024;
 
 /// A connection that was found to speak TURN or ICE.
 pub struct Accepted {
@@ -36,6 +34,8 @@ pub struct Accepted {
     pub framing: Framing,
     /// What was read from it to find that out.
     pub early: Vec<u8>,
+    /// Its place among the connections that are allowed: given back with it.
+    pub place: Box<dyn Send>,
 }
 
 /// Where a message came from.
@@ -57,6 +57,7 @@ struct Stream {
     read: Vec<u8>,
     queue: Queue,
     since: Instant,
+    _place: Box<dyn Send>,
 }
 
 /// Bytes that wait, and since when.
@@ -121,12 +122,9 @@ impl Streams {
     /// Takes a connection over.
     ///
     /// # Errors
-    /// When the system refuses its options, or there are too many.
+    /// When the system refuses its options.
     pub fn add(&mut self, accepted: Accepted, now: Instant) -> io::Result<()> {
-        if self.streams.len() >= MAX_STREAMS {
-            return Err(io::Error::other("too many connections carry media"));
-        }
-        let Accepted { socket, framing, early } = accepted;
+        let Accepted { socket, framing, early, place } = accepted;
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
         SockRef::from(&socket).set_tcp_notsent_lowat(NOT_SENT)?;
@@ -134,8 +132,10 @@ impl Streams {
         let (local, remote) = (canonical(socket.local_addr()?), canonical(socket.peer_addr()?));
         self.next += 1;
         let source = Source { stream: self.next, framing, local, remote };
-        self.streams
-            .insert(self.next, Stream { socket, source, read: early, queue: Queue::default(), since: now });
+        self.streams.insert(
+            self.next,
+            Stream { socket, source, read: early, queue: Queue::default(), since: now, _place: place },
+        );
         Ok(())
     }
 

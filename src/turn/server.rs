@@ -42,8 +42,9 @@ const MAX_PER_VIEWER: usize = 12;
 const MAX_ALLOCATIONS: usize = 4_096;
 /// Answers to strangers a second, and at once: each is four times as long as the shortest question.
 const ANSWERS_TO_STRANGERS: (u32, u32) = (500, 1_000);
-/// Channel numbers (RFC 8656 §12); ranges above belong to other protocols on the same port (RFC 7983).
-const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x4FFF;
+/// Channel numbers. RFC 8656 §12 ends at 0x4FFF, but clients of RFC 5766, coturn's among them, pick from all of these;
+/// nothing else on this port begins like them (RFC 7983 §7).
+const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x7FFF;
 const CHANNEL_HEADER: usize = 4;
 
 /// How a client's packets come.

@@ -438,9 +438,9 @@ fn idle_dawdling_and_deaf_connections_are_closed() {
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
     undisturbed(|gateway| {
         let calm = gateway.figures();
-        let open = |first: &str| {
+        let open = |first: &[u8]| {
             let mut stream = http::connect(gateway.address)?;
-            stream.write_all(first.as_bytes()).map(|()| stream)
+            stream.write_all(first).map(|()| stream)
         };
         let upgrade = format!(
             "GET /ws HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -453,10 +453,12 @@ fn idle_dawdling_and_deaf_connections_are_closed() {
         let deaf: Vec<_> = (0..20).map(|_| http::greeted(gateway.address)).collect();
         // A byte now and then is no request.
         let mut slow: Vec<TcpStream> =
-            (0..50).filter_map(|_| open("GET / HTTP/1.1\r\nX-Slow: ").ok()).collect();
+            (0..50).filter_map(|_| open(b"GET / HTTP/1.1\r\nX-Slow: ").ok()).collect();
         // More than may be at a time: those on top are closed at once.
-        let firsts = ["", post, &upgrade];
-        let idle: Vec<TcpStream> = (0..1_100).filter_map(|i| open(firsts[i % 3]).ok()).collect();
+        // An Allocate without credentials: TURN over TCP, which stays a stranger; and half of one.
+        let turn = [&[0, 3, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+        let firsts = [b"", post.as_bytes(), upgrade.as_bytes(), &turn, &turn[..5]];
+        let idle: Vec<TcpStream> = (0..1_100).filter_map(|i| open(firsts[i % firsts.len()]).ok()).collect();
         let held = gateway.figures().fds - calm.fds;
         assert!((500..=1_024).contains(&held), "{held} connections are held");
         within(DEADLINE, "connections to be closed", || {

@@ -7,6 +7,7 @@ mod hostile;
 mod isolation;
 mod refusals;
 mod soak;
+mod turn;
 #[path = "../it/xvfb.rs"]
 #[allow(dead_code)]
 mod xvfb;

@@ -1,12 +1,14 @@
 // Every way to reach the one port: with video playing and keys arriving.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import nodePath from "node:path";
 import { test } from "node:test";
 import { Display } from "./lib/desktop.mjs";
 import { Gateway } from "./lib/gateway.mjs";
 import { Forwarder, Namespace } from "./lib/network.mjs";
-import { Viewer } from "./lib/page.mjs";
-import { Scope } from "./lib/run.mjs";
+import { browser, Viewer } from "./lib/page.mjs";
+import { folder, Scope } from "./lib/run.mjs";
 
 /** A gateway and a browser in two networks that have nothing in common but a forwarder of TCP. */
 async function apart(t) {
@@ -31,6 +33,22 @@ async function types(viewer, display) {
   await watched.program.until("the key arrives", () => watched.of("KeyPress").some(({ keysym }) => keysym === "x"));
 }
 
+/** A gateway and a browser on one cable. */
+async function wired(t) {
+  const scope = new Scope(t);
+  const display = scope.add(await Display.start());
+  const grid = await display.grid(0);
+  const [pod, laptop] = (await Namespace.pair("10.42.0.7", "10.42.0.20")).map((namespace) => scope.add(namespace));
+  const secret = nodePath.join(folder(), "secret");
+  writeFileSync(secret, "0123456789".repeat(4));
+  const args = ["--token-secret-file", secret];
+  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, address: pod.address, args }));
+  const chromium = scope.add(await laptop.browser());
+  const link = (await gateway.link(secret, "control")).replace("localhost", pod.address);
+  const open = async () => scope.add(await Viewer.open(chromium, link));
+  return { display, grid, laptop, open };
+}
+
 const path = async (viewer) => (await viewer.page.evaluate(() => window.deskgate.stats()))?.figures?.path ?? "";
 
 test("a TCP forwarder alone, as kubectl port-forward is one", async (t) => {
@@ -49,3 +67,63 @@ test("a TCP forwarder alone, as kubectl port-forward is one", async (t) => {
   assert.equal(viewer.loads, 1, "without a reload");
   await types(viewer, display);
 });
+
+test("UDP, where nothing is in the way", async (t) => {
+  const { display, open } = await wired(t);
+  const viewer = await open();
+  await viewer.grid(0);
+  await viewer.until("the path is known", async () => (await path(viewer)).startsWith("udp"));
+  await types(viewer, display);
+});
+
+test("UDP is blocked: TURN over TCP through the page's own port", async (t) => {
+  const { display, laptop, open } = await wired(t);
+  await laptop.blockUdp();
+  const viewer = await open();
+  await viewer.grid(0);
+  await viewer.until("the path is known", async () => (await path(viewer)).startsWith("turn/tcp"));
+  await types(viewer, display);
+});
+
+test("UDP goes dark in mid-stream: the picture goes on over TCP", async (t) => {
+  const { grid, laptop, open } = await wired(t);
+  const viewer = await open();
+  await viewer.grid(0);
+  await laptop.blockUdp();
+  await grid.show(1);
+  await viewer.grid(1);
+  await viewer.until("the path has changed", async () => (await path(viewer)).startsWith("turn/tcp"));
+  assert.equal(viewer.loads, 1, "without a reload");
+});
+
+test("the client gets another address: the picture goes on", async (t) => {
+  const { grid, laptop, open } = await wired(t);
+  const viewer = await open();
+  await viewer.grid(0);
+  await laptop.move("10.42.0.21");
+  await grid.show(1);
+  await viewer.grid(1);
+  assert.equal(viewer.loads, 1, "without a reload");
+});
+
+test("a browser that may use relays only", async (t) => {
+  const scope = new Scope(t);
+  const display = scope.add(await Display.start());
+  await display.grid(0);
+  const gateway = scope.add(await Gateway.start(display.name));
+  const chromium = scope.add(await browser());
+  const viewer = scope.add(await Viewer.open(chromium, gateway.url, { init: relayOnly }));
+  await viewer.grid(0);
+  await viewer.until("the path is known", async () => (await path(viewer)).startsWith("turn/tcp"));
+  await types(viewer, display);
+});
+
+/** Runs in the page. */
+function relayOnly() {
+  const Real = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Real {
+    constructor(configuration) {
+      super({ ...configuration, iceTransportPolicy: "relay" });
+    }
+  };
+}

@@ -9,10 +9,8 @@ use super::Result;
 use super::canvas::Canvas;
 use super::scene::NUMBERS;
 
-/// Frames a second that the rig draws: a little slower than the displays tick, so that within ten seconds its frames
-/// have fallen on every part of a tick. At exactly 60 each restart would freeze one part, which is worth up to a tick
-/// of latency to whoever is measured.
-pub const RATE: f64 = 59.9;
+/// Frames a second that the rig draws.
+pub const RATE: f64 = 60.0;
 
 /// Running motion; dropping it stops the drawing.
 pub struct Motion {

@@ -12,14 +12,15 @@ export const DESKGATE = process.env.DESKGATE_BIN ?? path.join(ROOT, "target/rele
 /** `deskgate serve` on a port of its own. It can be killed and started again on that port. */
 export class Gateway {
   /** Starts one for `display` (an X display's name). */
-  static async start(display, { args = [], env = {}, namespace } = {}) {
+  static async start(display, { args = [], env = {}, namespace, address = "127.0.0.1" } = {}) {
     if (!existsSync(DESKGATE)) throw new Error(`${DESKGATE} is missing: cargo build --release, or set DESKGATE_BIN`);
-    const gateway = new Gateway(display, args, env, namespace);
+    const gateway = new Gateway(display, args, env, namespace, address);
     await gateway.restart();
     return gateway;
   }
 
-  constructor(display, args, env, namespace) {
+  constructor(display, args, env, namespace, address) {
+    this.address = address;
     /** Where it runs; the tests' own network by default. */
     this.namespace = namespace;
     this.args = ["--display", display, "--session", "browser-test", "--state-dir", folder(), ...args];
@@ -37,7 +38,7 @@ export class Gateway {
 
   /** Starts the program; on the same port as before, if it ran before. */
   async restart() {
-    const listen = `127.0.0.1:${this.port}`;
+    const listen = `${this.address}:${this.port}`;
     const args = ["--log-format", "json", "serve", ...this.args, "--listen", listen];
     const [command, all] = this.namespace?.inside(DESKGATE, args) ?? [DESKGATE, args];
     this.program = new Program(command, all, { env: { RUST_LOG: "info,rtc=error", ...this.env } });

@@ -13,21 +13,54 @@ let made = 0;
 /** A namespace with loopback, and an interface that leads nowhere, as a laptop in a train has one. */
 export class Namespace {
   static async create(address) {
+    const namespace = await Namespace.#empty();
+    // Its other end stays here too: a cable with nobody behind it.
+    await namespace.ip("link", "add", "nic0", "type", "veth", "peer", "name", "nic1");
+    await namespace.ip("link", "set", "nic1", "up");
+    await namespace.#plug(address);
+    return namespace;
+  }
+
+  /** Two namespaces on one cable. */
+  static async pair(address, other) {
+    const [one, two] = [await Namespace.#empty(), await Namespace.#empty()];
+    await one.ip("link", "add", "nic0", "type", "veth", "peer", "name", "nic0", "netns", two.name);
+    await one.#plug(address);
+    await two.#plug(other);
+    return [one, two];
+  }
+
+  static async #empty() {
     const namespace = new Namespace(`dg-${process.pid}-${(made += 1)}`);
     await run("ip", ["netns", "add", namespace.name]);
-    const ip = (...args) => run("ip", ["-n", namespace.name, ...args]);
-    await ip("link", "set", "lo", "up");
-    // Its other end stays here too: a cable with nobody behind it.
-    await ip("link", "add", "nic0", "type", "veth", "peer", "name", "nic1");
-    await ip("link", "set", "nic1", "up");
-    await ip("addr", "add", `${address}/24`, "dev", "nic0");
-    await ip("link", "set", "nic0", "up");
-    await ip("route", "add", "default", "dev", "nic0");
+    await namespace.ip("link", "set", "lo", "up");
     return namespace;
   }
 
   constructor(name) {
     this.name = name;
+  }
+
+  ip(...args) {
+    return run("ip", ["-n", this.name, ...args]);
+  }
+
+  async #plug(address) {
+    this.address = address;
+    await this.ip("addr", "add", `${address}/24`, "dev", "nic0");
+    await this.ip("link", "set", "nic0", "up");
+    await this.ip("route", "add", "default", "dev", "nic0");
+  }
+
+  /** Has another address from now on, as after a change of network. */
+  async move(address) {
+    await this.ip("addr", "del", `${this.address}/24`, "dev", "nic0");
+    await this.#plug(address);
+  }
+
+  /** Lets no UDP out any more, as many firewalls do. */
+  blockUdp() {
+    return this.ip("rule", "add", "ipproto", "udp", "prohibit");
   }
 
   /** A command and its arguments, to be run inside. */
