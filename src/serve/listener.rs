@@ -65,11 +65,11 @@ async fn connection(mut stream: TcpStream, peer: SocketAddr, site: Site, link: L
             return tracing::debug!(%peer, ?kind, "a connection that is not served");
         }
     };
-    match stream.into_std() {
-        Ok(socket) => {
-            drop(link.send(Command::Media(Accepted { socket, framing, early, place: Box::new(permit) })))
-        }
-        Err(error) => tracing::debug!(%error, %peer, "a connection could not be handed over"),
+    let handed_over = stream.into_std().map(|socket| {
+        link.send(Command::Media(Accepted { socket, framing, early, place: Box::new(permit) }))
+    });
+    if !matches!(handed_over, Ok(true)) {
+        tracing::debug!(%peer, "a connection could not be handed over");
     }
 }
 
