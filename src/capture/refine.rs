@@ -14,6 +14,8 @@ const MAX_REPEATS: u8 = 8;
 const MAX_STARVED_REPEATS: u8 = 60;
 /// An access unit this small says "as before": there is nothing left to send.
 const FLOOR_BYTES: usize = 600;
+/// A change of a sharp picture that took no more than this was coded as finely as it gets: bits were left over.
+const SMALL_BYTES: usize = 1_500;
 /// Sizes that differ by less than one part in this many are alike.
 const ALIKE: usize = 20;
 /// A rate control at its limit gives one pair of alike sizes while it still sharpens; two pairs are a plateau.
@@ -26,6 +28,8 @@ struct Sizes {
     starved: bool,
     alike: u8,
     settled: bool,
+    /// The picture had nothing left to improve, and has had small changes at most since then.
+    sharp: bool,
 }
 
 /// Whether the still picture should be sent once more.
@@ -48,7 +52,7 @@ impl Refinement {
         self.still_since = Some(now);
         self.repeats = 0;
         self.starved_repeats = 0;
-        self.sizes.values_mut().for_each(|sizes| *sizes = Sizes::default());
+        self.sizes.values_mut().for_each(|sizes| *sizes = Sizes { sharp: sizes.sharp, ..Sizes::default() });
     }
 
     /// The picture has gone out again.
@@ -65,6 +69,10 @@ impl Refinement {
             let alike = sizes.last.is_some_and(|last| last.abs_diff(bytes) * ALIKE <= last);
             sizes.alike = if alike { sizes.alike.saturating_add(1) } else { 0 };
             sizes.settled = bytes <= FLOOR_BYTES || sizes.alike >= ALIKE_PAIRS;
+            sizes.sharp = sizes.settled && !starved;
+        } else {
+            sizes.sharp &= bytes <= SMALL_BYTES && !starved;
+            sizes.settled = sizes.sharp;
         }
         sizes.last = Some(bytes);
     }
@@ -94,6 +102,38 @@ impl Refinement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_change_of_a_sharp_picture_is_sharp_already() {
+        let start = Instant::now();
+        let mut refinement = Refinement::default();
+        let mut change = |bytes: usize, starved: bool| {
+            refinement.fresh(start);
+            refinement.encoded(1, bytes, starved);
+            let wanted = refinement.due().is_some();
+            while refinement.due().is_some() {
+                refinement.repeated();
+                refinement.encoded(1, 50, false);
+            }
+            wanted
+        };
+        assert!(change(400, false), "nothing is known of the picture before");
+        assert!(!change(400, false) && !change(1_500, false));
+        assert!(change(20_000, false));
+        assert!(!change(400, false));
+        assert!(change(400, true), "all the bits that there were");
+    }
+
+    #[test]
+    fn a_small_change_during_a_blurred_picture_does_not_hide_it() {
+        let start = Instant::now();
+        let mut refinement = Refinement::default();
+        refinement.fresh(start);
+        refinement.encoded(1, 20_000, false);
+        refinement.fresh(start);
+        refinement.encoded(1, 400, false);
+        assert!(refinement.due().is_some());
+    }
 
     fn repeats_with(sizes: &[usize]) -> usize {
         let start = Instant::now();
