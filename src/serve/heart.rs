@@ -155,8 +155,9 @@ impl Heart {
     }
 
     fn tick(&mut self, now: Instant) {
-        self.parts.session.set_unix_time(unix_now());
-        self.parts.mux.set_unix_time(unix_now());
+        let unix = unix_now();
+        self.parts.session.set_unix_time(unix);
+        self.parts.mux.tick(now, unix);
         self.parts.net.streams.expire(now, |source| self.parts.mux.uses_stream(source));
         if self.stall_at.take_if(|at| now >= *at).is_some() {
             self.parts.renditions.stall();
@@ -488,7 +489,7 @@ impl Heart {
     /// A greeting comes with the credentials of the TURN server, which only the port knows.
     fn add_access(&mut self, viewer: u32, message: &mut ServerMessage) {
         let ServerMessage::Hello { turn, .. } = message else { return };
-        match self.parts.mux.admit(viewer, self.reachable()) {
+        match self.parts.mux.admit(viewer) {
             Ok(Credentials { username, password }) => {
                 *turn = Some(TurnAccess { username, credential: password })
             }
@@ -498,7 +499,9 @@ impl Heart {
 
     fn make_peer(&mut self, viewer: u32, offer: &str, now: Instant) -> Result<(Codec, String), OfferError> {
         let random = Random::new().map_err(|e| OfferError::Refused(e.to_string()))?;
-        let config = random.peer(self.reachable());
+        let candidates = self.reachable();
+        self.parts.mux.offered(viewer, candidates.clone());
+        let config = random.peer(candidates);
         let (ufrag, rtx_ssrc) = (config.ufrag.clone(), config.rtx_ssrc);
         let usable = self.parts.renditions.usable();
         // A stranger's text in a young parser: see `Mux::with_peer`.

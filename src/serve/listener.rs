@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::link::{Command, Link};
 use crate::http::site::{HEAD, Permit, Site};
 use crate::transport::framing::Framing;
+use crate::transport::net::canonical;
 use crate::transport::port::{SNIFF_BYTES, Sniffed, sniff};
 use crate::transport::streams::Accepted;
 
@@ -56,7 +57,7 @@ async fn connection(mut stream: TcpStream, peer: SocketAddr, site: Site, link: L
     // Signalling is small messages, and each of them is waited for.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD.as_millis() as u32);
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let peer = canonical(peer);
     let Ok(Ok((kind, early))) = timeout(HEAD, identify(&mut stream)).await else { return };
     let framing = match kind {
         Sniffed::Http => return site.serve(stream, peer, permit).await,

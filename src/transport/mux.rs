@@ -129,18 +129,25 @@ impl Mux {
         }
     }
 
-    /// Tells what time it is for credentials, in seconds since the Unix epoch.
-    pub fn set_unix_time(&mut self, seconds: u64) {
-        self.unix = seconds;
+    /// Call about once a second: ends allocations that were not refreshed, and tells what time it is for credentials,
+    /// in seconds since the Unix epoch.
+    pub fn tick(&mut self, now: Instant, unix: u64) {
+        self.unix = unix;
+        self.turn.handle_timeout(now);
     }
 
-    /// Lets a viewer reach these candidates through the TURN server, by the credentials that come back.
+    /// Lets a viewer use the TURN server, by the credentials that come back.
     ///
     /// # Errors
     /// When the provider has no HMAC-SHA1.
-    pub fn admit(&mut self, viewer: u32, candidates: Vec<SocketAddr>) -> Result<Credentials, CryptoError> {
-        self.turn.admit(viewer, candidates);
+    pub fn admit(&mut self, viewer: u32) -> Result<Credentials, CryptoError> {
+        self.turn.admit(viewer);
         self.turn.keys().mint(User { expires: self.unix + CREDENTIAL_LIFE_S, viewer })
+    }
+
+    /// What a viewer can reach through the TURN server: the candidates that it was offered.
+    pub fn offered(&mut self, viewer: u32, candidates: Vec<SocketAddr>) {
+        self.turn.offer(viewer, candidates);
     }
 
     /// A viewer is gone for good.
@@ -285,25 +292,35 @@ impl Mux {
 
     /// Fires every timer due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        for viewer in self.peers.keys().copied().collect::<Vec<_>>() {
-            let due = |slot: &mut Slot| slot.peer.poll_timeout().is_some_and(|at| at <= now);
-            let mut fire = false;
-            self.guarded(viewer, |slot| fire = due(slot));
-            if fire {
-                self.with_peer(viewer, now, |slot| slot.peer.handle_timeout(now));
+        let mut due = Vec::new();
+        self.each_deadline(|viewer, at| {
+            if at <= now {
+                due.push(viewer);
             }
+        });
+        for viewer in due {
+            self.with_peer(viewer, now, |slot| slot.peer.handle_timeout(now));
         }
         self.transactions.retain(|_, (_, sent)| now.saturating_duration_since(*sent) < TRANSACTION_LIFE);
-        self.turn.handle_timeout(now);
     }
 
     /// When [`Self::handle_timeout`] must be called next.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        let mut first = self.turn.poll_timeout();
-        for viewer in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.guarded(viewer, |slot| first = first.into_iter().chain(slot.peer.poll_timeout()).min());
-        }
+        let mut first: Option<Instant> = None;
+        self.each_deadline(|_, at| first = Some(first.map_or(at, |first| first.min(at))));
         first
+    }
+
+    /// Asks every peer for its deadline; this comes before every wait of the loop.
+    fn each_deadline(&mut self, mut f: impl FnMut(u32, Instant)) {
+        let mut failed = Vec::new();
+        for (viewer, slot) in &mut self.peers {
+            match catch_unwind(AssertUnwindSafe(|| slot.peer.poll_timeout())) {
+                Ok(at) => at.into_iter().for_each(|at| f(*viewer, at)),
+                Err(_) => failed.push(*viewer),
+            }
+        }
+        failed.into_iter().for_each(|viewer| self.fail(viewer));
     }
 
     /// Sends a frame to a viewer; false if it needs a key frame first. A viewer without media, or with another
@@ -378,19 +395,12 @@ impl Mux {
     ///
     /// `rtc` is young and parses what strangers send: a panic inside it ends that one viewer, not the gateway.
     fn with_peer(&mut self, viewer: u32, now: Instant, f: impl FnOnce(&mut Slot)) {
-        if self.guarded(viewer, f) {
-            self.settle(viewer, now);
-        }
-    }
-
-    /// Runs `f` on a peer; false if there is none, or none any more.
-    fn guarded(&mut self, viewer: u32, f: impl FnOnce(&mut Slot)) -> bool {
-        let Some(slot) = self.peers.get_mut(&viewer) else { return false };
-        let intact = catch_unwind(AssertUnwindSafe(|| f(slot))).is_ok();
-        if !intact {
+        let Some(slot) = self.peers.get_mut(&viewer) else { return };
+        if catch_unwind(AssertUnwindSafe(|| f(slot))).is_err() {
             self.fail(viewer);
+            return;
         }
-        intact
+        self.settle(viewer, now);
     }
 
     fn settle(&mut self, viewer: u32, now: Instant) {

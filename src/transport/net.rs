@@ -88,19 +88,24 @@ impl Net {
     }
 
     /// Waits for a datagram, a wake, room to send (`sending`), or `deadline`.
-    pub fn wait(&self, deadline: Option<Instant>, sending: bool) {
+    pub fn wait(&mut self, deadline: Option<Instant>, sending: bool) {
         let events = if sending { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
         let mut fds: Vec<PollFd<'_>> =
             self.sockets.iter().map(|s| PollFd::from_borrowed_fd(s.socket.as_fd(), events)).collect();
         fds.push(PollFd::from_borrowed_fd(self.waker.0.as_fd(), PollFlags::IN));
-        fds.extend(self.streams.waiting().map(|(fd, sending)| {
+        let (others, mut ids) = (fds.len(), Vec::new());
+        for (id, fd, sending) in self.streams.waiting() {
             let events = if sending { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            PollFd::from_borrowed_fd(fd, events)
-        }));
+            fds.push(PollFd::from_borrowed_fd(fd, events));
+            ids.push(id);
+        }
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|t| t.min(Duration::from_secs(3_600)).try_into().ok());
         // An interrupted wait is a wait that ended: the loop looks around and waits again.
         let _ = poll(&mut fds, timeout.as_ref());
+        let ready = ids.into_iter().zip(&fds[others..]).filter(|(_, fd)| !fd.revents().is_empty());
+        let ready = ready.map(|(id, _)| id).collect();
+        self.streams.set_ready(ready);
         self.waker.clear();
     }
 
@@ -195,7 +200,8 @@ impl Socket {
     }
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+/// An address as its owner knows it: dual-stack sockets show IPv4 in its mapped form.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

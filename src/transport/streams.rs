@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::framing::{Framing, MAX_MESSAGE};
+use super::net::canonical;
 
 /// Bytes that the kernel may hold unsent (`TCP_NOTSENT_LOWAT`): what is there cannot be taken back.
 const NOT_SENT: u32 = 16 << 10;
@@ -114,6 +115,8 @@ impl Queue {
 #[derive(Default)]
 pub struct Streams {
     streams: BTreeMap<u64, Stream>,
+    /// Those that have something to read, or to say of themselves.
+    ready: Vec<u64>,
     next: u64,
     closed: Vec<Source>,
 }
@@ -128,10 +131,11 @@ impl Streams {
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
         SockRef::from(&socket).set_tcp_notsent_lowat(NOT_SENT)?;
-        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         let (local, remote) = (canonical(socket.local_addr()?), canonical(socket.peer_addr()?));
         self.next += 1;
         let source = Source { stream: self.next, framing, local, remote };
+        // What was read early may hold a whole message, for which nothing more will come.
+        self.ready.push(self.next);
         self.streams.insert(
             self.next,
             Stream { socket, source, read: early, queue: Queue::default(), since: now, _place: place },
@@ -140,17 +144,23 @@ impl Streams {
     }
 
     /// Connections, and whether each waits for room to send.
-    pub fn waiting(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        self.streams.values().map(|stream| (stream.socket.as_fd(), !stream.queue.bytes.is_empty()))
+    pub fn waiting(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>, bool)> {
+        self.streams.iter().map(|(id, stream)| (*id, stream.socket.as_fd(), !stream.queue.bytes.is_empty()))
+    }
+
+    /// The connections of [`Self::waiting`] that need wait no longer.
+    pub fn set_ready(&mut self, ready: Vec<u64>) {
+        self.ready = ready;
     }
 
     /// Hands every message that has come to `f`, and sends what waits.
     pub fn serve(&mut self, now: Instant, mut f: impl FnMut(Source, &[u8])) {
-        let mut over = Vec::new();
-        for (id, stream) in &mut self.streams {
-            let open = stream.receive(&mut f) && stream.flush(now) && !stream.queue.is_deaf(now);
+        let mut over: Vec<u64> =
+            self.streams.iter().filter(|(_, stream)| stream.queue.is_deaf(now)).map(|(id, _)| *id).collect();
+        for id in std::mem::take(&mut self.ready) {
+            let open = self.streams.get_mut(&id).is_none_or(|s| s.receive(&mut f) && s.flush(now));
             if !open {
-                over.push(*id);
+                over.push(id);
             }
         }
         over.into_iter().for_each(|id| self.close(id));

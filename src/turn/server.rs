@@ -92,6 +92,7 @@ pub enum Output<'a> {
     },
 }
 
+#[derive(Default)]
 struct Viewer {
     peers: BTreeSet<SocketAddr>,
     allocations: usize,
@@ -137,11 +138,16 @@ impl Server {
         &self.keys
     }
 
-    /// This viewer may allocate, and reach these candidates.
-    pub fn admit(&mut self, viewer: u32, candidates: impl IntoIterator<Item = SocketAddr>) {
-        let peers: BTreeSet<SocketAddr> = candidates.into_iter().map(relayed::canonical).collect();
-        let known = self.viewers.entry(viewer).or_insert(Viewer { peers: BTreeSet::new(), allocations: 0 });
-        known.peers = peers;
+    /// This viewer may allocate.
+    pub fn admit(&mut self, viewer: u32) {
+        self.viewers.entry(viewer).or_default();
+    }
+
+    /// These are the candidates that a viewer was offered last, and so its only peers.
+    pub fn offer(&mut self, viewer: u32, candidates: impl IntoIterator<Item = SocketAddr>) {
+        if let Some(known) = self.viewers.get_mut(&viewer) {
+            known.peers = candidates.into_iter().map(relayed::canonical).collect();
+        }
     }
 
     /// This viewer is gone, and its allocations with it.
@@ -162,26 +168,11 @@ impl Server {
         self.allocations.contains_key(&client)
     }
 
-    /// Allocations at this moment.
-    pub fn len(&self) -> usize {
-        self.allocations.len()
-    }
-
-    /// True if nobody has an allocation.
-    pub fn is_empty(&self) -> bool {
-        self.allocations.is_empty()
-    }
-
-    /// Ends what has not been refreshed.
+    /// Ends what has not been refreshed, to be called about once a second.
     pub fn handle_timeout(&mut self, now: Instant) {
         let over: Vec<Client> =
             self.allocations.iter().filter(|(_, a)| a.until <= now).map(|(client, _)| *client).collect();
         over.into_iter().for_each(|client| self.remove(client));
-    }
-
-    /// When [`Self::handle_timeout`] is to be called next.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.allocations.values().map(|a| a.until).min()
     }
 
     fn remove(&mut self, client: Client) {
@@ -194,6 +185,10 @@ impl Server {
 
     /// Takes one message of a client: STUN (plain Binding and TURN methods) or ChannelData.
     pub fn handle<'a>(&mut self, at: Moment, client: Client, bytes: &'a [u8]) -> Option<Output<'a>> {
+        // Sweeps come about once a second; a lifetime is exact.
+        if self.allocations.get(&client).is_some_and(|held| held.until <= at.now) {
+            self.remove(client);
+        }
         if bytes.first()? & 0xC0 == 0x40 {
             return self.channel_data(at, client, bytes);
         }
@@ -479,7 +474,8 @@ impl Server {
         data: &[u8],
     ) -> Option<(Client, Vec<u8>)> {
         let client = *self.by_relayed.get(&relayed)?;
-        let held = self.allocations.get(&client).filter(|held| held.permits(peer.ip(), now))?;
+        let held =
+            self.allocations.get(&client).filter(|held| held.until > now && held.permits(peer.ip(), now))?;
         if let Some(number) = held.channel_to(peer, now) {
             return Some((client, channel_frame(number, data, client.transport)?));
         }

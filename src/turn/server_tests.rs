@@ -71,7 +71,8 @@ impl Rig {
         let now = Instant::now();
         let at = Moment { now, unix: 1_000_000 };
         let mut server = Server::new(Keys::new(b"secret".to_vec(), provider()), now);
-        server.admit(7, [address(GATEWAY), address("[2001:db8::1]:8080")]);
+        server.admit(7);
+        server.offer(7, [address(GATEWAY), address("[2001:db8::1]:8080")]);
         let credentials = server.keys().mint(User { expires: 1_000_060, viewer: 7 }).unwrap();
         let client = Client {
             transport: Transport::Udp,
@@ -185,15 +186,15 @@ fn an_allocation_is_made_kept_and_given_back() {
     assert_eq!(rig.ask(METHOD_ALLOCATE, &[&UDP]).code, 437);
     assert_eq!(rig.ask(METHOD_REFRESH, &[&Lifetime(Duration::from_secs(9_000))]).lifetime(), 3_600);
     rig.pass(3_599);
-    assert_eq!(rig.server.len(), 1);
+    assert_eq!(rig.server.allocations.len(), 1);
     assert_eq!(rig.ask(METHOD_REFRESH, &[&Lifetime(Duration::ZERO)]).lifetime(), 0);
-    assert!(rig.server.is_empty() && rig.server.by_relayed.is_empty());
+    assert!(rig.server.allocations.is_empty() && rig.server.by_relayed.is_empty());
     assert_eq!(rig.ask(METHOD_REFRESH, &[&Lifetime(Duration::ZERO)]).code, 0, "again: a retransmission");
     assert_eq!(rig.ask(METHOD_REFRESH, &[]).code, 437);
     rig.credentials = rig.server.keys().mint(User { expires: u64::MAX, viewer: 7 }).unwrap();
     rig.allocate();
     rig.pass(600);
-    assert!(rig.server.is_empty());
+    assert!(rig.server.allocations.is_empty());
 }
 
 #[test]
@@ -203,7 +204,7 @@ fn a_retransmitted_allocate_gets_the_same_answer() {
     rig.sign(&mut message);
     let (first, second) = (rig.give(&message).unwrap(), rig.give(&message).unwrap());
     assert_eq!((first.code, first.message.raw), (0, second.message.raw));
-    assert_eq!(rig.server.len(), 1);
+    assert_eq!(rig.server.allocations.len(), 1);
 }
 
 #[test]
@@ -430,12 +431,13 @@ fn a_nonce_is_one_clients_and_gets_stale() {
 fn an_allocation_is_changed_by_its_maker_alone() {
     let mut rig = Rig::new();
     rig.allocate();
-    rig.server.admit(8, [address(GATEWAY)]);
+    rig.server.admit(8);
+    rig.server.offer(8, [address(GATEWAY)]);
     rig.credentials = rig.server.keys().mint(User { expires: u64::MAX, viewer: 8 }).unwrap();
     assert_eq!(rig.ask(METHOD_REFRESH, &[&Lifetime(Duration::ZERO)]).code, 441);
     assert_eq!(rig.permit(GATEWAY), 441);
     assert_eq!(rig.bind(0x4000, GATEWAY), 441);
-    assert_eq!(rig.server.len(), 1);
+    assert_eq!(rig.server.allocations.len(), 1);
 }
 
 #[test]
@@ -450,13 +452,15 @@ fn quotas_hold_and_a_viewer_that_goes_frees_its_places() {
     assert_eq!(codes.iter().filter(|code| **code == 0).count(), MAX_PER_VIEWER);
     assert_eq!(codes[MAX_PER_VIEWER..], [486, 486]);
     rig.server.dismiss(7);
-    assert!(rig.server.is_empty() && rig.server.by_relayed.is_empty());
+    assert!(rig.server.allocations.is_empty() && rig.server.by_relayed.is_empty());
     assert_eq!(rig.ask(METHOD_ALLOCATE, &[&UDP]).code, 401, "nobody knows that viewer any more");
-    rig.server.admit(7, [address(GATEWAY)]);
+    rig.server.admit(7);
+    rig.server.offer(7, [address(GATEWAY)]);
     rig.allocate();
     let mut full = 0;
     for viewer in 100..1_000 {
-        rig.server.admit(viewer, [address(GATEWAY)]);
+        rig.server.admit(viewer);
+        rig.server.offer(viewer, [address(GATEWAY)]);
         rig.credentials = rig.server.keys().mint(User { expires: u64::MAX, viewer }).unwrap();
         for port in 0..5 {
             rig.pass(0);
@@ -466,7 +470,7 @@ fn quotas_hold_and_a_viewer_that_goes_frees_its_places() {
             full += u32::from(rig.ask(METHOD_ALLOCATE, &[&UDP]).code == 508);
         }
     }
-    assert_eq!((rig.server.len(), full), (MAX_ALLOCATIONS, 4_501 - MAX_ALLOCATIONS as u32));
+    assert_eq!((rig.server.allocations.len(), full), (MAX_ALLOCATIONS, 4_501 - MAX_ALLOCATIONS as u32));
 }
 
 #[test]
@@ -479,7 +483,7 @@ fn streams_pad_and_end_their_allocation() {
     let (_, frame) = rig.server.to_client(rig.at.now, relayed, address(GATEWAY), b"12345").unwrap();
     assert_eq!(frame, [0x40, 0, 0, 5, b'1', b'2', b'3', b'4', b'5', 0, 0, 0]);
     rig.server.closed(rig.client);
-    assert!(rig.server.is_empty());
+    assert!(rig.server.allocations.is_empty());
 }
 
 #[test]
@@ -492,7 +496,7 @@ fn strangers_are_answered_only_so_often_and_leave_nothing() {
         answered += usize::from(rig.unsigned(METHOD_ALLOCATE, &[&UDP]).is_some());
     }
     assert_eq!(answered, ANSWERS_TO_STRANGERS.1 as usize);
-    assert!(rig.server.is_empty());
+    assert!(rig.server.allocations.is_empty());
 }
 
 #[test]

@@ -9,5 +9,5 @@ mod refusals;
 mod soak;
 mod turn;
 #[path = "../it/xvfb.rs"]
-#[allow(dead_code)]
+#[allow(dead_code)] // Some of it only `it` uses.
 mod xvfb;
