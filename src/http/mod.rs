@@ -49,6 +49,8 @@ pub enum SocketEvent {
 pub enum ToSocket {
     /// A JSON message.
     Text(String),
+    /// A frame of video.
+    Frame(Bytes),
     /// The last message; the socket closes behind it.
     Bye(String),
 }

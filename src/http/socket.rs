@@ -40,8 +40,8 @@ const FRAMES: (u32, u32) = (4_000, 8_000);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Read at a time, in bytes. The library's own 128 KiB would be held by every idle socket.
 const READ_BUFFER: usize = 8 << 10;
-/// What may wait in one socket's write buffer, in bytes.
-const WRITE_BUFFER: usize = 1 << 20;
+/// The largest message that is sent, and what may wait in one socket's write buffer, in bytes: key frames of any size.
+const WRITE_BUFFER: usize = 16 << 20;
 
 type Stream = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
@@ -166,6 +166,11 @@ async fn pump<G: Gateway>(
             message = inbox.recv() => match message {
                 Some(ToSocket::Text(text)) => {
                     if !write(stream, Message::text(text)).await {
+                        return;
+                    }
+                }
+                Some(ToSocket::Frame(bytes)) => {
+                    if !write(stream, Message::binary(bytes)).await {
                         return;
                     }
                 }

@@ -3,9 +3,7 @@
 //! A key press comes in as a datagram and leaves as a desktop action without changing threads; a frame comes
 //! from the encoder's thread and leaves in one send.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -13,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
@@ -26,22 +23,17 @@ use crate::frame::{Codec, Size};
 use crate::http::{SocketEvent, ToSocket, unix_now};
 use crate::media::rendition::RenditionEvent;
 use crate::session::{Input, Output, PhaseChange, Principal, Session, Ticket};
-use crate::transport::build::PeerConfig;
+use crate::transport::flow::Flow;
 use crate::transport::mux::Mux;
 use crate::transport::net::Net;
-use crate::transport::offer::OfferError;
-use crate::transport::packetize::PacketizedFrame;
-use crate::transport::peer::{Peer, PeerEvent};
-use crate::turn::credential::Credentials;
-use crate::turn::relayed;
-use crate::wire::signal::{ByeReason, ClientMessage, ErrorCode, ServerMessage, TurnAccess};
+use crate::transport::peer::PeerEvent;
+use crate::wire::media;
+use crate::wire::signal::{ByeReason, ClientMessage, ServerMessage};
 
 /// Commands taken before the sockets are looked at again.
 const COMMANDS: usize = 256;
 /// How often figures are brought up to date.
-const TICK: Duration = Duration::from_secs(1);
-/// See `Fault::StallEncoder`.
-const STALL_AFTER: Duration = Duration::from_secs(3);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// Everything that the loop is made of.
 pub struct Parts {
@@ -71,22 +63,28 @@ pub struct Parts {
     pub link: Link,
 }
 
-struct Socket {
-    outbox: mpsc::Sender<ToSocket>,
-    viewer: Option<u32>,
+pub(super) struct Socket {
+    pub outbox: mpsc::Sender<ToSocket>,
+    pub viewer: Option<u32>,
+    /// Video on this socket: its codec, and what is on its way.
+    pub stream: Option<(Codec, Flow)>,
 }
 
 /// See the module.
 pub struct Heart {
-    parts: Parts,
+    pub(super) parts: Parts,
     queue: Receiver<Command>,
-    sockets: HashMap<u64, Socket>,
-    size: Option<Size>,
+    pub(super) sockets: HashMap<u64, Socket>,
+    pub(super) size: Option<Size>,
     display_up: bool,
-    proved: bool,
+    pub(super) proved: bool,
     next_tick: Instant,
-    stall_at: Option<Instant>,
+    pub(super) stall_at: Option<Instant>,
     stopping: bool,
+    /// Where the clock of frames on WebSockets begins.
+    pub(super) epoch: Instant,
+    /// Frames so far.
+    pub(super) frames: u32,
 }
 
 impl Heart {
@@ -102,6 +100,8 @@ impl Heart {
             next_tick: Instant::now(),
             stall_at: None,
             stopping: false,
+            epoch: Instant::now(),
+            frames: 0,
         }
     }
 
@@ -159,6 +159,7 @@ impl Heart {
         self.parts.session.set_unix_time(unix);
         self.parts.mux.tick(now, unix);
         self.parts.net.streams.expire(now, |source| self.parts.mux.uses_stream(source));
+        self.close_deaf_streams(now);
         if self.stall_at.take_if(|at| now >= *at).is_some() {
             self.parts.renditions.stall();
         }
@@ -225,7 +226,7 @@ impl Heart {
     fn socket_event(&mut self, socket: u64, event: SocketEvent, now: Instant) {
         match event {
             SocketEvent::Hello { principal, hello, outbox } => {
-                self.sockets.insert(socket, Socket { outbox, viewer: None });
+                self.sockets.insert(socket, Socket { outbox, viewer: None, stream: None });
                 let ticket = self.ticket(&principal, &hello);
                 // Without randomness there are no sessions to resume; joining works all the same.
                 let nonce = getrandom::u64().unwrap_or_default();
@@ -237,6 +238,11 @@ impl Heart {
             }
             event => {
                 let Some(viewer) = self.sockets.get(&socket).and_then(|s| s.viewer) else { return };
+                if let SocketEvent::Frame(bytes) = &event
+                    && let Some(number) = media::acknowledged(bytes)
+                {
+                    return self.acknowledged(socket, viewer, number, now);
+                }
                 let input = match event {
                     SocketEvent::Message(message) => Input::Message { viewer, message },
                     SocketEvent::Frame(bytes) => {
@@ -298,44 +304,8 @@ impl Heart {
         self.parts.session.handle(Input::Display { size, can_resize }, now);
     }
 
-    fn publish_ready(&self) {
+    pub(super) fn publish_ready(&self) {
         self.parts.link.flags().ready.store(self.display_up && self.proved, Ordering::Relaxed);
-    }
-
-    fn frame(&mut self, codec: Codec, frame: &PacketizedFrame, now: Instant) {
-        if self.parts.renditions.proved(codec) || !self.proved {
-            self.proved = true;
-            self.publish_ready();
-        }
-        let gap = self.parts.link.flags().take_lost(codec);
-        let watchers: BTreeSet<u32> = self.parts.session.watchers(codec).collect();
-        let before = self.parts.renditions.swap_reached(codec, watchers.clone());
-        for &viewer in &watchers {
-            if gap || !before.contains(&viewer) {
-                self.parts.mux.require_keyframe(viewer);
-            }
-            // What waits in a stream only gets older: the viewer goes on with a key frame once it has caught up.
-            if self.parts.mux.stream_of(viewer).is_some_and(|id| self.parts.net.streams.is_behind(id, now)) {
-                self.parts.mux.require_keyframe(viewer);
-                self.parts.metrics.dropped.inc();
-                continue;
-            }
-            if self.parts.mux.send_frame(now, codec, viewer, frame) {
-                self.parts.metrics.sent.inc();
-            } else {
-                self.parts.metrics.dropped.inc();
-                self.parts.session.handle(Input::NeedKeyframe { viewer }, now);
-            }
-            // One viewer's frame at a time: the stage is for what the socket does not take.
-            self.parts.net.send(self.parts.mux.stage(), now);
-        }
-        if !watchers.is_empty() {
-            if std::mem::take(&mut self.parts.stall_encoder) {
-                self.stall_at = Some(now + STALL_AFTER);
-            }
-            let latency = Instant::now().saturating_duration_since(frame.damaged_at);
-            self.parts.metrics.capture_to_sent.observe(latency.as_secs_f64());
-        }
     }
 
     fn rendition_event(&mut self, codec: Codec, event: RenditionEvent, now: Instant) {
@@ -410,6 +380,7 @@ impl Heart {
             Output::Candidate { viewer, candidate, mid, index } => {
                 self.parts.mux.add_remote_candidate(now, viewer, candidate, mid, index);
             }
+            Output::Stream { viewer, codecs } => self.stream(viewer, &codecs, now),
             Output::DropPeer { viewer } => self.parts.mux.dismiss(viewer),
             Output::Desktop(action) => {
                 if let Some(desktop) = &self.parts.desktop
@@ -435,7 +406,7 @@ impl Heart {
     }
 
     /// By the control channel once that is open (lower latency, survives the socket), else by the socket.
-    fn send(&mut self, viewer: u32, message: &ServerMessage, now: Instant) {
+    pub(super) fn send(&mut self, viewer: u32, message: &ServerMessage, now: Instant) {
         let text = match serde_json::to_string(message) {
             Ok(text) => text,
             Err(error) => return tracing::error!(%error, code = "unserialisable", "message lost"),
@@ -462,91 +433,6 @@ impl Heart {
         // A full outbox is closed by being dropped.
         let _ = socket.outbox.try_send(ToSocket::Bye(serde_json::to_string(&bye).unwrap_or_default()));
     }
-
-    fn answer(&mut self, viewer: u32, offer: &str, now: Instant) {
-        match self.make_peer(viewer, offer, now) {
-            Ok((codec, sdp)) => {
-                self.parts.session.handle(Input::Answered { viewer, codec }, now);
-                self.send(viewer, &ServerMessage::Answer { sdp }, now);
-            }
-            Err(error) => {
-                tracing::info!(viewer, %error, "offer refused");
-                let code = match error {
-                    OfferError::NoCodec(_) => ErrorCode::NoCodec,
-                    _ => ErrorCode::BadOffer,
-                };
-                self.send(viewer, &ServerMessage::Error { code, message: error.to_string() }, now);
-            }
-        }
-    }
-
-    /// Where a viewer can send to: by its own network, or through the TURN server.
-    fn reachable(&self) -> Vec<SocketAddr> {
-        let addresses = &self.parts.addresses;
-        addresses.candidates().into_iter().chain(relayed::gateway(addresses.bound().port())).collect()
-    }
-
-    /// A greeting comes with the credentials of the TURN server, which only the port knows.
-    fn add_access(&mut self, viewer: u32, message: &mut ServerMessage) {
-        let ServerMessage::Hello { turn, .. } = message else { return };
-        match self.parts.mux.admit(viewer) {
-            Ok(Credentials { username, password }) => {
-                *turn = Some(TurnAccess { username, credential: password })
-            }
-            Err(error) => tracing::error!(%error, code = "turn-credentials", "no TURN for this viewer"),
-        }
-    }
-
-    fn make_peer(&mut self, viewer: u32, offer: &str, now: Instant) -> Result<(Codec, String), OfferError> {
-        let random = Random::new().map_err(|e| OfferError::Refused(e.to_string()))?;
-        let candidates = self.reachable();
-        self.parts.mux.offered(viewer, candidates.clone());
-        let config = random.peer(candidates);
-        let (ufrag, rtx_ssrc) = (config.ufrag.clone(), config.rtx_ssrc);
-        let usable = self.parts.renditions.usable();
-        // A stranger's text in a young parser: see `Mux::with_peer`.
-        let answered = catch_unwind(AssertUnwindSafe(|| Peer::answer(config, offer, &usable, now)));
-        let (peer, sdp) =
-            answered.unwrap_or_else(|_| Err(OfferError::Refused("internal error".to_owned())))?;
-        let codec = peer.codec();
-        self.parts.mux.insert(viewer, ufrag, rtx_ssrc, peer, now);
-        Ok((codec, sdp))
-    }
-
-    fn status(&self, now: Instant) -> Value {
-        let parts = &self.parts;
-        let stats = parts.capture.stats();
-        let refused = parts.mux.refused();
-        let viewers: Vec<Value> = parts
-            .mux
-            .viewers()
-            .filter_map(|v| {
-                let ledger = parts.mux.ledger(v)?;
-                let (packets, bytes, retransmissions) = ledger.totals();
-                Some(json!({
-                    "viewer": v, "bitrate": ledger.bitrate(now, TICK), "packets": packets, "bytes": bytes,
-                    "retransmissions": retransmissions,
-                }))
-            })
-            .collect();
-        json!({
-            "session": parts.name,
-            "ready": parts.link.flags().ready.load(Ordering::Relaxed),
-            "status": parts.session.status(),
-            "screen": self.size,
-            "capture": {
-                "fresh": stats.fresh, "repeats": stats.repeats, "polls": stats.polls,
-                "grabbedBytes": stats.grabbed_bytes, "missedDamage": stats.missed_damage,
-                "connects": stats.connects, "shm": stats.shm.map(|m| format!("{m:?}").to_lowercase()),
-            },
-            "renditions": parts.renditions.report(),
-            "media": viewers,
-            "refused": {
-                "unknown": refused.unknown, "integrity": refused.integrity, "unverified": refused.unverified,
-                "excess": refused.excess,
-            },
-        })
-    }
 }
 
 fn cursor_message(image: Option<CursorImage>) -> ServerMessage {
@@ -559,32 +445,5 @@ fn cursor_message(image: Option<CursorImage>) -> ServerMessage {
             height: image.size.height,
         },
         None => ServerMessage::Cursor { png: None, hot_x: 0, hot_y: 0, width: 0, height: 0 },
-    }
-}
-
-/// Random bytes of one peer.
-struct Random([u8; 48]);
-
-impl Random {
-    fn new() -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; 48];
-        getrandom::fill(&mut bytes)?;
-        Ok(Self(bytes))
-    }
-
-    fn peer(&self, candidates: Vec<SocketAddr>) -> PeerConfig {
-        // `ice-char` is ALPHA, DIGIT, + and / (RFC 8839 §5.4): base64 without padding.
-        let text = |range: std::ops::Range<usize>| STANDARD.encode(&self.0[range]);
-        let word =
-            |at: usize| u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]]);
-        PeerConfig {
-            ufrag: text(0..9),
-            password: text(9..33),
-            candidates,
-            ssrc: word(33) | 1,
-            rtx_ssrc: word(33) & !1,
-            sequence: word(37) as u16 & 0x7fff,
-            timestamp: word(41),
-        }
     }
 }

@@ -1,12 +1,15 @@
 //! `deskgate serve`: the one place where capture, media, transport, HTTP and desktop meet.
 
 mod addresses;
+mod fanout;
 mod heart;
+mod joining;
 mod link;
 mod listener;
 mod memory;
 mod metrics;
 mod renditions;
+mod report;
 mod secrets;
 
 use std::collections::HashSet;

@@ -272,6 +272,7 @@ impl Renditions {
                     packetizer.lock().unwrap_or_else(PoisonError::into_inner).packetize(&unit.data);
                 let frame = PacketizedFrame {
                     payloads,
+                    unit: unit.data,
                     keyframe: unit.keyframe,
                     captured_at: unit.captured_at,
                     damaged_at: unit.damaged_at,

@@ -74,6 +74,13 @@ pub enum Input {
         /// For whom.
         viewer: u32,
     },
+    /// Video goes over its WebSocket, or no longer.
+    Streaming {
+        /// To whom.
+        viewer: u32,
+        /// The codec that it gets.
+        codec: Option<Codec>,
+    },
     /// A decoder needs a key frame.
     NeedKeyframe {
         /// Whose.
@@ -173,6 +180,13 @@ pub enum Output {
         mid: Option<String>,
         /// Index of the m-line.
         index: Option<u16>,
+    },
+    /// Send video over a viewer's WebSocket, or no longer.
+    Stream {
+        /// Whose.
+        viewer: u32,
+        /// Codecs that it can decode, best first; empty: end it.
+        codecs: Vec<String>,
     },
     /// End a viewer's media.
     DropPeer {

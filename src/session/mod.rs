@@ -48,6 +48,8 @@ pub const HELD_TIMEOUT: Duration = Duration::from_millis(HELD_TIMEOUT_MS);
 const RESUME_GRACE: Duration = Duration::from_secs(10);
 /// Times that one credential may say hello, a second and at once: each comes with new budgets of everything else.
 const HELLOS: (u32, u32) = (10, 250);
+/// The feature of sending video over the WebSocket, in `hello`.
+const STREAM: &str = "stream";
 /// Credentials whose hellos are counted.
 const MAX_SUBJECTS: usize = 1_024;
 
@@ -155,6 +157,7 @@ impl Session {
                 self.set_media(viewer, Media::None, now);
                 self.release_held(viewer);
             }
+            Input::Streaming { viewer, codec } => self.streaming(viewer, codec, now),
             Input::NeedKeyframe { viewer } => self.need_keyframe(viewer, now),
             Input::Display { size, can_resize } => {
                 if self.report.display_up(size, can_resize && self.config.resizable) {
@@ -227,10 +230,7 @@ impl Session {
 
     /// Viewers that look at a rendition.
     pub fn watchers(&self, codec: Codec) -> impl Iterator<Item = u32> + '_ {
-        self.viewers
-            .iter()
-            .filter(move |(_, v)| v.watches() && v.media.codec() == Some(codec))
-            .map(|(id, _)| *id)
+        self.viewers.iter().filter(move |(_, v)| v.watches(codec)).map(|(id, _)| *id)
     }
 
     /// Viewers that are here.
@@ -315,6 +315,7 @@ impl Session {
     ) -> bool {
         let Some(viewer) = self.viewers.get_mut(&id) else { return false };
         let replaced = viewer.socket.replace(socket);
+        viewer.stream = None;
         viewer.principal = principal;
         viewer.visible = visible;
         viewer.viewport = viewport;
@@ -340,7 +341,7 @@ impl Session {
         let Some(v) = self.viewers.get(&viewer) else { return };
         let message = ServerMessage::Hello {
             version: 1,
-            features: Vec::new(),
+            features: vec![STREAM.to_owned()],
             viewer,
             rights: v.principal.rights.iter().copied().collect(),
             settings: self.settings,
@@ -393,6 +394,16 @@ impl Session {
         self.update_renditions();
     }
 
+    fn streaming(&mut self, viewer: u32, codec: Option<Codec>, now: Instant) {
+        let Some(v) = self.viewers.get_mut(&viewer) else { return };
+        v.stream = codec;
+        if codec.is_some() && self.control.holder() == Some(viewer) {
+            self.unlock_phase();
+        }
+        self.update_renditions();
+        self.need_keyframe(viewer, now);
+    }
+
     fn set_media(&mut self, viewer: u32, media: Media, now: Instant) {
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
         v.media = media;
@@ -401,9 +412,12 @@ impl Session {
     }
 
     fn need_keyframe(&mut self, viewer: u32, now: Instant) {
-        let Some(codec) = self.viewers.get(&viewer).and_then(|v| v.media.codec()) else { return };
-        if self.keyframes.entry(codec).or_default().request(now) {
-            self.outputs.push_back(Output::Keyframe(codec));
+        let codecs: BTreeSet<Codec> =
+            self.viewers.get(&viewer).map(|v| v.codecs().collect()).unwrap_or_default();
+        for codec in codecs {
+            if self.keyframes.entry(codec).or_default().request(now) {
+                self.outputs.push_back(Output::Keyframe(codec));
+            }
         }
     }
 
@@ -414,9 +428,12 @@ impl Session {
     }
 
     fn update_renditions(&mut self) {
-        let running: BTreeSet<Codec> = self.viewers.values().filter_map(|v| v.media.codec()).collect();
-        let fed: BTreeSet<Codec> =
-            self.viewers.values().filter(|v| v.watches()).filter_map(|v| v.media.codec()).collect();
+        let running: BTreeSet<Codec> = self.viewers.values().flat_map(Viewer::codecs).collect();
+        let fed: BTreeSet<Codec> = running
+            .iter()
+            .copied()
+            .filter(|codec| self.viewers.values().any(|v| v.watches(*codec)))
+            .collect();
         if self.renditions != (running.clone(), fed.clone()) {
             self.report.keep_encoders(&running);
             self.keyframes.retain(|codec, _| running.contains(codec));
@@ -430,10 +447,12 @@ impl Session {
             return;
         };
         viewer.socket = None;
+        viewer.stream = None;
         if viewer.is_gone() {
             viewer.gone_at = Some(now);
             self.release_held(id);
         }
+        self.update_renditions();
     }
 
     fn longest_gone(&self) -> Option<u32> {

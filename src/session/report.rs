@@ -62,7 +62,8 @@ impl Report {
         settings: Settings,
     ) -> Status {
         let codec = match viewer {
-            Some(viewer) => viewer.media.codec(),
+            Some(Viewer { media: Media::Connected(codec), .. }) => Some(*codec),
+            Some(viewer) => viewer.stream.or(viewer.media.codec()),
             None => self.encoders.keys().next().copied(),
         };
         let (encoder, fallback, trouble) = match codec.and_then(|c| self.encoders.get(&c)) {
@@ -71,7 +72,10 @@ impl Report {
             None => (None, None, None),
         };
         let waiting = self.size.is_none().then(|| "waiting for the desktop to start".to_owned());
-        let connected = viewer.is_some_and(|v| matches!(v.media, Media::Connected(_)));
+        let path = viewer.and_then(|v| match v.media {
+            Media::Connected(_) => Some("udp"),
+            _ => v.stream.map(|_| "websocket"),
+        });
         Status {
             display: if self.size.is_some() && self.down.is_none() {
                 DisplayState::Live
@@ -82,7 +86,7 @@ impl Report {
             codec: codec.map(|c| c.name().to_owned()),
             encoder,
             fallback,
-            path: connected.then(|| "udp".to_owned()),
+            path: path.map(str::to_owned),
             can_resize: self.can_resize,
             viewers: viewers
                 .iter()

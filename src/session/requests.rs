@@ -56,6 +56,8 @@ impl Session {
                     self.outputs.extend(change.map(Output::Phase));
                 }
             }
+            ClientMessage::Stream { codecs } => self.stream(viewer, codecs, now),
+            ClientMessage::Keyframe {} => self.need_keyframe(viewer, now),
             ClientMessage::Bye {} => self.forget(viewer, now),
         }
     }
@@ -71,6 +73,15 @@ impl Session {
             self.close(socket, ByeReason::Protocol, "too many messages");
         }
         false
+    }
+
+    /// Each beginning may start an encoder; an end costs nothing, and nobody is kept waiting for it.
+    fn stream(&mut self, viewer: u32, codecs: Vec<String>, now: Instant) {
+        if codecs.is_empty() || self.viewers.get_mut(&viewer).is_some_and(|v| v.offers.take(now)) {
+            self.outputs.push_back(Output::Stream { viewer, codecs });
+        } else {
+            self.error(viewer, ErrorCode::RateLimited, "video was asked for too often: wait a second");
+        }
     }
 
     fn visibility(&mut self, viewer: u32, visible: bool, now: Instant) {

@@ -448,3 +448,49 @@ fn tickets_are_renewed_long_before_they_expire() {
         assert_eq!(tickets(rig.drain()), usize::from(hour % 6 == 0), "hour {hour}");
     }
 }
+
+#[test]
+fn video_on_the_websocket_is_watched_until_it_is_ended_or_its_socket_closes() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    let asked = rig.message(1, ClientMessage::Stream { codecs: vec!["VP8".into()] });
+    assert!(asked.iter().any(|o| matches!(o, Output::Stream { viewer: 1, codecs } if codecs == &["VP8"])));
+    let stream = |rig: &mut Rig, codec| {
+        rig.session.handle(Input::Streaming { viewer: 1, codec }, rig.now);
+        rig.drain()
+    };
+    let begun = stream(&mut rig, Some(Codec::Vp8));
+    assert_eq!(renditions(&begun), Some((vec![Codec::Vp8], vec![Codec::Vp8])));
+    assert!(begun.iter().any(|o| matches!(o, Output::Keyframe(Codec::Vp8))));
+    assert!(rig.session.watchers(Codec::Vp8).eq([1]));
+    let path = |rig: &Rig| rig.session.viewers[&1].told.as_ref().and_then(|s| s.path.clone());
+    assert_eq!(path(&rig).as_deref(), Some("websocket"));
+
+    // WebRTC gets through, with another codec: for a moment both are sent.
+    let both = rig.watch(1, Codec::H264);
+    assert_eq!(renditions(&both), Some((vec![Codec::H264, Codec::Vp8], vec![Codec::H264, Codec::Vp8])));
+    assert_eq!(path(&rig).as_deref(), Some("udp"));
+    let ended = stream(&mut rig, None);
+    assert_eq!(renditions(&ended), Some((vec![Codec::H264], vec![Codec::H264])));
+
+    stream(&mut rig, Some(Codec::Vp8));
+    rig.session.handle(Input::Closed { socket: 1 }, rig.now);
+    assert_eq!(renditions(&rig.drain()), Some((vec![Codec::H264], vec![Codec::H264])));
+}
+
+#[test]
+fn video_on_the_websocket_is_not_for_hidden_pages_and_not_asked_for_without_end() {
+    let mut rig = Rig::new();
+    rig.hello(1, Principal::controller("a"), None);
+    rig.session.handle(Input::Streaming { viewer: 1, codec: Some(Codec::H264) }, rig.now);
+    rig.drain();
+    let hidden = rig.message(1, ClientMessage::Visibility { visible: false });
+    assert_eq!(renditions(&hidden), Some((vec![Codec::H264], vec![])));
+    let ask = |rig: &mut Rig| {
+        let outputs = rig.message(1, ClientMessage::Stream { codecs: vec!["H264".into()] });
+        outputs.iter().any(|o| matches!(o, Output::Stream { .. }))
+    };
+    assert!((0..20).filter(|_| ask(&mut rig)).count() < 20);
+    let ended = rig.message(1, ClientMessage::Stream { codecs: vec![] });
+    assert!(ended.iter().any(|o| matches!(o, Output::Stream { codecs, .. } if codecs.is_empty())));
+}

@@ -60,6 +60,8 @@ pub struct Viewer {
     pub socket: Option<u64>,
     /// Its media.
     pub media: Media,
+    /// Video on its WebSocket, for as long as WebRTC does not reach it.
+    pub stream: Option<Codec>,
     /// False while its tab is hidden.
     pub visible: bool,
     /// Its window.
@@ -99,6 +101,7 @@ impl Viewer {
             nonce,
             socket: Some(socket),
             media: Media::None,
+            stream: None,
             visible,
             viewport,
             held: Held::default(),
@@ -118,9 +121,14 @@ impl Viewer {
         self.principal.rights.contains(&right)
     }
 
-    /// True if frames are for it.
-    pub fn watches(&self) -> bool {
-        self.visible && matches!(self.media, Media::Connected(_))
+    /// Codecs that are encoded on its account, looking or not.
+    pub fn codecs(&self) -> impl Iterator<Item = Codec> + use<> {
+        self.media.codec().into_iter().chain(self.stream)
+    }
+
+    /// True if frames of this codec are for it.
+    pub fn watches(&self, codec: Codec) -> bool {
+        self.visible && (self.media == Media::Connected(codec) || self.stream == Some(codec))
     }
 
     /// True if neither its socket nor its media is there.

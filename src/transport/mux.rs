@@ -326,8 +326,7 @@ impl Mux {
     /// Sends a frame to a viewer; false if it needs a key frame first. A viewer without media, or with another
     /// codec, has nothing to do with it.
     pub fn send_frame(&mut self, now: Instant, codec: Codec, viewer: u32, frame: &PacketizedFrame) -> bool {
-        let watches = |slot: &Slot| slot.peer.codec() == codec && slot.peer.is_connected();
-        if !self.peers.get(&viewer).is_some_and(watches) {
+        if !self.carries(viewer, codec) {
             return true;
         }
         let mut sent = false;
@@ -347,6 +346,16 @@ impl Mux {
         let mut sent = false;
         self.with_peer(viewer, now, |slot| sent = slot.peer.send_text(now, text));
         sent
+    }
+
+    /// True if frames of this codec reach this viewer.
+    pub fn carries(&self, viewer: u32, codec: Codec) -> bool {
+        self.peers.get(&viewer).is_some_and(|slot| slot.peer.codec() == codec && slot.peer.is_connected())
+    }
+
+    /// The codec that was negotiated with a viewer.
+    pub fn codec_of(&self, viewer: u32) -> Option<Codec> {
+        Some(self.peers.get(&viewer)?.peer.codec())
     }
 
     /// The connection that this viewer's media leaves on; none: the UDP socket.

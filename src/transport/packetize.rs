@@ -18,6 +18,8 @@ const PAYLOAD: usize = 1_200 - 12 - 16 - 16;
 pub struct PacketizedFrame {
     /// RTP payloads in order; the last one gets the marker.
     pub payloads: Vec<Bytes>,
+    /// The access unit that they were cut from.
+    pub unit: Bytes,
     /// True for an IDR (H.264) or key frame (VP8).
     pub keyframe: bool,
     /// When the picture was captured: the RTP timestamp follows it.

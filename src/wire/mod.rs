@@ -1,10 +1,11 @@
 //! PURE. Every message that crosses between the gateway and `web/`.
 //!
 //! [`signal`] holds the JSON messages of the WebSocket subprotocol `deskgate.v1`; [`input`] the binary
-//! frames of keyboard and pointer. Both sides are held together by the fixtures in `tests/golden/wire/`,
+//! frames of keyboard and pointer; [`media`] those of video where WebRTC cannot reach. Both sides are held together by the fixtures in `tests/golden/wire/`,
 //! which the Rust tests write and the web tests read. Unknown message types are ignored by both sides.
 
 pub mod input;
+pub mod media;
 pub mod signal;
 
 /// WebSocket subprotocol name; also the version of everything in this module.

@@ -72,6 +72,13 @@ pub enum ClientMessage {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         viewer: Option<u32>,
     },
+    /// Send video over this WebSocket, as [`super::media`] has it, or no longer.
+    Stream {
+        /// What the page can decode, as in SDP (`H264`, `VP8`), best first; empty: end it.
+        codecs: Vec<String>,
+    },
+    /// The decoder of the WebSocket's video needs a key frame.
+    Keyframe {},
     /// When frames arrive against the viewer's display, for the phase lock; sent about once a second.
     Feedback(Feedback),
     /// The viewer leaves on purpose.

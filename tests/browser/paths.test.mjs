@@ -6,7 +6,7 @@ import nodePath from "node:path";
 import { test } from "node:test";
 import { Display } from "./lib/desktop.mjs";
 import { Gateway } from "./lib/gateway.mjs";
-import { Forwarder, Namespace } from "./lib/network.mjs";
+import { Forwarder, Joint, Namespace, Nginx } from "./lib/network.mjs";
 import { browser, Viewer } from "./lib/page.mjs";
 import { folder, Scope } from "./lib/run.mjs";
 
@@ -116,6 +116,62 @@ test("a browser that may use relays only", async (t) => {
   const viewer = scope.add(await Viewer.open(chromium, gateway.url, { init: relayOnly }));
   await works(viewer, display, "turn/tcp");
 });
+
+test("a proxy that knows HTTP and WebSockets only, at a sub-path: video on the WebSocket, by WebCodecs", async (t) => {
+  const scope = new Scope(t);
+  const display = scope.add(await Display.start());
+  const grid = await display.grid(0);
+  const [pod, laptop] = [
+    scope.add(await Namespace.create("10.42.0.7")),
+    scope.add(await Namespace.create("192.168.1.20")),
+  ];
+  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod }));
+  const joint = scope.add(await Joint.start(pod, `127.0.0.1:${gateway.port}`));
+  scope.add(await Nginx.start(laptop, "127.0.0.1:8088", "/team/desk/", `unix:${joint.path}:`));
+  const chromium = scope.add(await laptop.browser());
+  const viewer = scope.add(await Viewer.open(chromium, "http://localhost:8088/team/desk/"));
+  await viewer.grid(0);
+  await grid.show(1);
+  await viewer.grid(1);
+  await viewer.until("the figures are there", async () => (await path(viewer)) === "websocket");
+  assert.equal(await decoder(viewer), "WebCodecs");
+
+  // The next visit does not wait for WebRTC, which never came.
+  await viewer.page.reload();
+  await viewer.grid(1);
+  assert.equal((await viewer.state()).peer, "connecting");
+  await types(viewer, display);
+});
+
+test("such a proxy, without HTTPS: by Media Source Extensions; WebRTC takes over once it gets through", async (t) => {
+  const scope = new Scope(t);
+  const display = scope.add(await Display.start());
+  const grid = await display.grid(0);
+  const [pod, laptop] = (await Namespace.pair("10.42.0.7", "10.42.0.20")).map((namespace) => scope.add(namespace));
+  await laptop.blockUdp();
+  const secret = nodePath.join(folder(), "secret");
+  writeFileSync(secret, "0123456789".repeat(4));
+  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, args: ["--token-secret-file", secret] }));
+  scope.add(await Nginx.start(pod, `${pod.address}:8088`, "/", `127.0.0.1:${gateway.port}`));
+  const chromium = scope.add(await laptop.browser());
+  const link = new URL(await gateway.link(secret, "control"));
+  link.host = `${pod.address}:8088`;
+  const viewer = scope.add(await Viewer.open(chromium, link.href));
+  await viewer.grid(0);
+  await grid.show(1);
+  await viewer.grid(1);
+  await viewer.until("the figures are there", async () => (await path(viewer)) === "websocket");
+  assert.equal(await decoder(viewer), "MSE");
+
+  await laptop.allowUdp();
+  await viewer.until("WebRTC shows the picture", async ({ streaming }) => !streaming && (await path(viewer)).startsWith("udp"));
+  await grid.show(0);
+  await viewer.grid(0);
+  await types(viewer, display);
+  assert.equal(viewer.loads, 1, "without a reload");
+});
+
+const decoder = async (viewer) => (await viewer.page.evaluate(() => window.deskgate.stats()))?.figures?.decoder;
 
 /** Runs in the page. */
 function relayOnly() {

@@ -204,8 +204,10 @@ impl Rig {
     fn frame(&self, keyframe: bool, size: usize) -> PacketizedFrame {
         let mut unit = vec![0, 0, 0, 1, if keyframe { 0x65 } else { 0x41 }];
         unit.resize(size, 0xAB);
+        let unit = Bytes::from(unit);
         PacketizedFrame {
-            payloads: Packetizer::new(Codec::H264).packetize(&Bytes::from(unit)),
+            payloads: Packetizer::new(Codec::H264).packetize(&unit),
+            unit,
             keyframe,
             captured_at: self.now,
             damaged_at: self.now,

@@ -1,7 +1,8 @@
 //! The fixtures that hold `src/wire` and `web/` together.
 
-use deskgate::frame::Rect;
+use deskgate::frame::{Codec, Rect};
 use deskgate::wire::input::{InputEvent, InputFrame, Point};
+use deskgate::wire::media::{self, VideoHeader};
 use deskgate::wire::signal::*;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -66,6 +67,9 @@ fn client() -> Vec<(&'static str, ClientMessage)> {
                 rtt_ms: 3.25,
             }),
         ),
+        ("video on the WebSocket", ClientMessage::Stream { codecs: vec!["H264".into(), "VP8".into()] }),
+        ("no more video on the WebSocket", ClientMessage::Stream { codecs: vec![] }),
+        ("key frame", ClientMessage::Keyframe {}),
         ("bye", ClientMessage::Bye {}),
     ]
 }
@@ -92,7 +96,7 @@ fn server() -> Vec<(&'static str, ServerMessage)> {
             "hello",
             ServerMessage::Hello {
                 version: 1,
-                features: vec![],
+                features: vec!["stream".into()],
                 viewer: 1,
                 rights: vec![Right::View, Right::Control],
                 settings: Settings { bitrate_kbps: 8_000, fps: 60 },
@@ -219,6 +223,27 @@ fn input_fixtures_are_current_and_both_ways() {
         })
         .collect();
     golden::check("wire/input.json", &pretty(&rows));
+}
+
+#[test]
+fn video_fixtures_are_current() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let rows: Vec<Value> = [(Codec::H264, true, u32::MAX), (Codec::Vp8, false, 1)]
+        .into_iter()
+        .map(|(codec, keyframe, number)| {
+            let header = VideoHeader { codec, keyframe, number, captured_us: 5_000_000_001 };
+            let acknowledgement = [&[32][..], &number.to_be_bytes()].concat();
+            assert_eq!(media::acknowledged(&acknowledgement), Some(number));
+            json!({
+                "hex": hex(&header.message(b"unit")), "acknowledgement": hex(&acknowledgement),
+                "frame": {
+                    "codec": codec.name(), "keyFrame": keyframe, "number": number,
+                    "capturedUs": 5_000_000_001_u64,
+                },
+            })
+        })
+        .collect();
+    golden::check("wire/video.json", &pretty(&rows));
 }
 
 #[test]

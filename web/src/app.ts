@@ -92,6 +92,7 @@ export class App {
       stage: session.stage,
       generation: session.currentGeneration,
       peer: session.peerState,
+      streaming: session.streaming,
       signalling: session.signalling,
       controlling: session.controlling,
       facts: { ...session.facts, ticket: null },
@@ -109,9 +110,13 @@ export class App {
       viewport: () => this.viewport(),
       changed: () => this.refresh(),
       peerEnds: () => {
+        if (this.stage.overlaid) return;
         this.stage.freeze();
         this.figures = null;
       },
+      stream: (element, replaced) => this.showStream(element, replaced),
+      streamFrame: () => this.streamFrame(),
+      resized: () => this.place(),
       message: (message) => this.message(message),
       video: (track, generation, flowing) => this.screen.show(track, generation, flowing),
       audio: (track) => {
@@ -136,7 +141,7 @@ export class App {
         allowed: () => session.controlling,
         refused: () => this.refused(),
         send: (event) => {
-          if (session.controlling) outbox.send(event);
+          if (session.controlling) outbox.send(event, performance.now());
         },
         layout: () => this.stage.layout,
         heartbeatMs: () => session.facts.heartbeatMs,
@@ -244,6 +249,22 @@ export class App {
     this.frameReported = { generation, at: now };
     this.hasPicture = true;
     this.driver.feed({ kind: "media", generation, frame: true, ago: 0 });
+  }
+
+  private showStream(element: HTMLCanvasElement | HTMLVideoElement | null, replaced: boolean): void {
+    if (element === null && this.stage.overlaid) {
+      if (!replaced) this.stage.freeze();
+      this.figures = null;
+    }
+    this.stage.overlay(element);
+    this.place();
+  }
+
+  private streamFrame(): void {
+    this.hasPicture = true;
+    if (!this.stage.reveal()) return;
+    this.stage.thaw();
+    this.place();
   }
 
   // --- what people do -------------------------------------------------------------------------------------

@@ -104,13 +104,28 @@ describe("outbox", () => {
       send: (bytes: Uint8Array) => open[name] && sent.push(`${name}:${bytes[0] ?? 0}:${bytes[4] ?? 0}`) > 0,
     });
     const outbox = new Outbox({ control: lane("control"), motion: lane("motion"), socket: lane("socket") });
-    expect(outbox.send({ kind: "motion", x: 1, y: 1 })).toBe(true);
+    expect(outbox.send({ kind: "motion", x: 1, y: 1 }, 0)).toBe(true);
     open.control = open.motion = true;
-    outbox.send({ kind: "motion", x: 1, y: 1 });
-    outbox.send({ kind: "release" });
+    outbox.send({ kind: "motion", x: 1, y: 1 }, 1);
+    outbox.send({ kind: "release" }, 1);
     open.control = open.motion = open.socket = false;
-    expect(outbox.send({ kind: "release" })).toBe(false);
+    expect(outbox.send({ kind: "release" }, 1)).toBe(false);
     expect(sent).toEqual(["socket:2:1", "motion:2:2", "control:8:3"]);
+  });
+
+  it("does not let a release overtake its press on another way", () => {
+    const sent: string[] = [];
+    const open = { control: false, socket: true };
+    const lane = (name: keyof typeof open) => ({ send: () => open[name] && sent.push(name) > 0 });
+    const outbox = new Outbox({ control: lane("control"), motion: { send: () => false }, socket: lane("socket") });
+    const key = (down: boolean): InputEvent => ({ kind: "key", down, keysym: 97, code: "KeyA" });
+    outbox.send(key(true), 0);
+    open.control = true;
+    outbox.send(key(false), 400);
+    outbox.send(key(true), 900);
+    open.socket = false;
+    outbox.send(key(false), 901);
+    expect(sent).toEqual(["socket", "socket", "control", "control"]);
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { encodeInput, MAX_TEXT, splitText, type InputEvent } from "../src/wire/input";
+import { acknowledgement, parseVideo } from "../src/wire/media";
 import { parseServerMessage, type ClientMessage } from "../src/wire/signal";
 import { golden } from "./golden";
 
@@ -22,6 +23,8 @@ const CLIENT_FIELDS: Record<ClientMessage["type"], readonly string[]> = {
   offer: ["sdp"],
   candidate: ["candidate", "sdpMid", "sdpMLineIndex"],
   visibility: ["visible"],
+  stream: ["codecs"],
+  keyframe: [],
   viewport: ["css", "devicePixelRatio", "fit"],
   settings: ["bitrateKbps", "fps"],
   control: ["action", "viewer"],
@@ -102,5 +105,26 @@ describe("input frames", () => {
     expect(pieces.join("")).toBe(text);
     expect(Math.max(...pieces.map((piece) => Buffer.byteLength(piece)))).toBeLessThanOrEqual(MAX_TEXT);
     expect(splitText("")).toEqual([]);
+  });
+});
+
+describe("video on the WebSocket", () => {
+  interface Row {
+    hex: string;
+    acknowledgement: string;
+    frame: { codec: string; keyFrame: boolean; number: number; capturedUs: number };
+  }
+
+  const bytes = (hex: string): ArrayBuffer => Uint8Array.from(Buffer.from(hex, "hex")).buffer;
+
+  it.each(golden<Row>("video.json"))("frame $frame.number", ({ hex, acknowledgement: expected, frame }) => {
+    const parsed = parseVideo(bytes(hex));
+    expect(parsed).toMatchObject(frame);
+    expect(Buffer.from(parsed!.unit).toString()).toBe("unit");
+    expect(Buffer.from(acknowledgement(frame.number)).toString("hex")).toBe(expected);
+  });
+
+  it.each(["", "01", "0101000000000000000000000000", "0201010000000100000000000000017f", "0109010000000100000000000000017f"])("ignores %s", (hex) => {
+    expect(parseVideo(bytes(hex))).toBeNull();
   });
 });

@@ -1,6 +1,6 @@
 // Network namespaces: what a browser can reach, and what it cannot.
 
-import { chmodSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -63,6 +63,11 @@ export class Namespace {
     return this.ip("rule", "add", "ipproto", "udp", "prohibit");
   }
 
+  /** Lets it out again. */
+  allowUdp() {
+    return this.ip("rule", "del", "ipproto", "udp", "prohibit");
+  }
+
   /** A command and its arguments, to be run inside. */
   inside(command, args) {
     return ["ip", ["netns", "exec", this.name, command, ...args]];
@@ -86,17 +91,69 @@ export class Namespace {
   }
 }
 
+/** nginx, which knows HTTP and WebSockets and nothing else, listening at `entry` in a namespace. */
+export class Nginx {
+  /** Serves what is at `upstream` (`127.0.0.1:8080`, `unix:PATH`) under `prefix`. */
+  static async start(namespace, entry, prefix, upstream) {
+    const home = folder();
+    writeFileSync(path.join(home, "nginx.conf"), configuration(home, entry, prefix, upstream));
+    const nginx = new Nginx();
+    nginx.program = namespace.start("nginx", ["-p", home, "-c", path.join(home, "nginx.conf")]);
+    // It writes that file once it listens.
+    await nginx.program.until("it listens", () => existsSync(path.join(home, "pid")));
+    return nginx;
+  }
+
+  async close() {
+    await this.program.kill();
+  }
+}
+
+const configuration = (home, entry, prefix, upstream) => `
+daemon off;
+user root;
+pid ${home}/pid;
+error_log stderr;
+events {}
+http {
+  access_log off;
+  ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${home}/${name};`).join(" ")}
+  server {
+    listen ${entry};
+    location ${prefix} {
+      proxy_pass http://${upstream}/;
+      proxy_http_version 1.1;
+      proxy_set_header Host $http_host;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $http_connection;
+    }
+  }
+}
+`;
+
+/** The far half of a forwarder: a socket in the file system that leads to `exit`, an address in `far`. */
+export class Joint {
+  static async start(far, exit) {
+    const joint = new Joint();
+    joint.path = path.join(folder(), "joint");
+    joint.program = far.start(process.execPath, [FORWARD, "leave", joint.path, exit]);
+    await joint.program.until("it listens", () => joint.program.out.trim());
+    return joint;
+  }
+
+  async close() {
+    await this.program.kill();
+  }
+}
+
 /** A forwarder from `entry` (an address in `near`) to `exit` (one in `far`). It can be killed and started again. */
 export class Forwarder {
   static async start(near, entry, far, exit) {
     const forwarder = new Forwarder();
-    const socket = path.join(folder(), "joint");
-    forwarder.programs = [
-      far.start(process.execPath, [FORWARD, "leave", socket, exit]),
-      near.start(process.execPath, [FORWARD, "enter", entry, socket]),
-    ];
-    const [, enter] = await Promise.all(forwarder.programs.map((p) => p.until("it listens", () => p.out.trim())));
-    forwarder.port = Number(enter);
+    const joint = await Joint.start(far, exit);
+    const enter = near.start(process.execPath, [FORWARD, "enter", entry, joint.path]);
+    forwarder.programs = [joint.program, enter];
+    forwarder.port = Number(await enter.until("it listens", () => enter.out.trim()));
     return forwarder;
   }
 

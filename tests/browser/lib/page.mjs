@@ -121,10 +121,10 @@ export function worst(colours, grid) {
 
 /** Runs in the page; so it must not use anything of this module. */
 export function readColours() {
-  const video = document.getElementById("video");
-  if (!(video instanceof HTMLVideoElement) || video.videoWidth === 0) return [];
+  const video = [...document.querySelectorAll(".picture:not(.clear, #still)")].at(-1);
+  if (!video || video.videoWidth === 0) return [];
   const canvas = document.createElement("canvas");
-  const { videoWidth: width, videoHeight: height } = video;
+  const { videoWidth: width = video.width, videoHeight: height = video.height } = video;
   Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(video, 0, 0);

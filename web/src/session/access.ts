@@ -30,6 +30,27 @@ async function ask(path: string, init: RequestInit): Promise<Access> {
   }
 }
 
+const BLOCKED = "deskgate.blocked";
+
+/** WebRTC did not get through to this gateway on the last visit. */
+export function wasBlocked(): boolean {
+  try {
+    return localStorage.getItem(BLOCKED) !== null;
+  } catch {
+    return false;
+  }
+}
+
+/** See {@link wasBlocked}. */
+export function rememberBlocked(blocked: boolean): void {
+  try {
+    if (blocked) localStorage.setItem(BLOCKED, "1");
+    else localStorage.removeItem(BLOCKED);
+  } catch {
+    // Storage may be forbidden: the next visit tries WebRTC first again.
+  }
+}
+
 const TICKET = "deskgate.ticket";
 
 /**

@@ -88,6 +88,7 @@ function media(session: Session): View {
   if (status?.display === "waiting") {
     return { kind: "waiting", title: "Waiting for the desktop", detail: status.message, action: null, busy: true };
   }
+  if (session.streamTrouble !== "") return pending(session, session.streamTrouble);
   if (session.peerState !== "connected") {
     return pending(session, session.wasLive ? "Setting the video connection up anew." : "Setting up the video connection.");
   }

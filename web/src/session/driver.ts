@@ -5,13 +5,18 @@ import { iceServers } from "../media/paths";
 import { Peer, type PeerHooks } from "../media/peer";
 import { figures, type Figures, type Snapshot } from "../media/stats";
 import { parseServerMessage, SUBPROTOCOL, VERSION, type ClientMessage, type ServerMessage, type Viewport } from "../wire/signal";
-import { checkAccess, login } from "./access";
+import { ability, Stream } from "../stream/stream";
+import { checkAccess, login, rememberBlocked, wasBlocked } from "./access";
 import { Session, type Effect, type SessionEvent } from "./machine";
 import { Timer } from "./timer";
 
 /** How often the counters are read, milliseconds. */
 const STATS_EVERY = 2_000;
 const STATS_TICK = 500;
+/** The session hears of the stream's frames at most this often, milliseconds. */
+const FRAME_REPORT = 200;
+const NO_STREAM =
+  "The network lets no WebRTC through, and without HTTPS this browser shows video by nothing else. Open this page by https://, or open its port for UDP or plain TCP.";
 /** Without a frame for this long, packets are looked for. */
 const FRAME_GAP = 1_200;
 
@@ -26,6 +31,11 @@ export interface DriverHooks {
   message(message: ServerMessage): void;
   video(track: MediaStreamTrack, generation: number, flowing: boolean): void;
   audio(track: MediaStreamTrack): void;
+  /** The WebSocket's video shows here from its first frame on; null: it has ended. */
+  stream(element: HTMLCanvasElement | HTMLVideoElement | null, replaced: boolean): void;
+  /** A frame of it is on the screen. */
+  streamFrame(): void;
+  resized(): void;
   stats(figures: Figures): void;
   lastFrameAt(): number;
 }
@@ -37,6 +47,9 @@ export class Driver {
   watched = false;
   private ws: WebSocket | null = null;
   private peer: Peer | null = null;
+  private stream: Stream | null = null;
+  private streamFrameAt = -Infinity;
+  private readonly ability = ability();
   private pendingOffers = 0;
   private token: string | null = null;
   private readonly timer: Timer;
@@ -47,7 +60,8 @@ export class Driver {
     ticket: string | null,
     private readonly hooks: DriverHooks,
   ) {
-    this.session = new Session({ ticket, visible: document.visibilityState === "visible", random: () => Math.random() });
+    const visible = document.visibilityState === "visible";
+    this.session = new Session({ ticket, visible, random: () => Math.random(), blocked: wasBlocked() });
     this.timer = new Timer(
       () => this.session.deadline(),
       (now) => this.run(this.session.poll(now)),
@@ -78,8 +92,8 @@ export class Driver {
 
   /** The ways for input frames. */
   readonly lanes: { control: Lane; motion: Lane; socket: Lane } = {
-    control: { send: (bytes) => this.peer?.control.send(bytes) ?? false },
-    motion: { send: (bytes) => this.peer?.motion.send(bytes) ?? false },
+    control: { send: (bytes) => this.reached && (this.peer?.control.send(bytes) ?? false) },
+    motion: { send: (bytes) => this.reached && (this.peer?.motion.send(bytes) ?? false) },
     socket: {
       send: (bytes) => {
         if (!this.session.signalling || this.ws?.readyState !== WebSocket.OPEN) return false;
@@ -88,6 +102,11 @@ export class Driver {
       },
     },
   };
+
+  /** The channels of a connection that was lost still take what they are given; it is the socket that gets through. */
+  private get reached(): boolean {
+    return this.session.peerState === "connected" || !this.session.signalling;
+  }
 
   /** Leaves on purpose. */
   leave(): void {
@@ -131,6 +150,15 @@ export class Driver {
       case "closePeer":
         this.closePeer();
         return;
+      case "openStream":
+        void this.openStream();
+        return;
+      case "closeStream":
+        this.closeStream(effect.replaced);
+        return;
+      case "remember":
+        rememberBlocked(effect.blocked);
+        return;
     }
   }
 
@@ -147,6 +175,7 @@ export class Driver {
     ws.onclose = () => this.feed({ kind: "socketClosed" });
     ws.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (typeof data === "string") this.receive(data);
+      else if (data instanceof ArrayBuffer) this.stream?.receive(data);
     };
   }
 
@@ -189,6 +218,41 @@ export class Driver {
     this.peer?.accept(sdp).catch(() => this.feed({ kind: "peer", generation, state: "failed" }));
   }
 
+  private async openStream(): Promise<void> {
+    this.closeStream(false);
+    const ability = await this.ability;
+    // Much may have happened since.
+    if (!this.session.streamWanted || this.stream !== null) return;
+    if (ability === null) {
+      this.feed({ kind: "streamFailed", message: NO_STREAM });
+      return;
+    }
+    const stream = new Stream(ability, {
+      say: (message) => this.say(message),
+      send: (bytes) => this.ws?.send(bytes),
+      shown: () => this.streamShown(),
+      failed: (message) => this.feed({ kind: "streamFailed", message }),
+      resized: () => this.hooks.resized(),
+    });
+    this.stream = stream;
+    this.hooks.stream(stream.element, false);
+  }
+
+  private closeStream(replaced: boolean): void {
+    if (!this.stream) return;
+    this.hooks.stream(null, replaced);
+    this.stream.close();
+    this.stream = null;
+  }
+
+  private streamShown(): void {
+    this.hooks.streamFrame();
+    const now = performance.now();
+    if (this.session.streaming && now - this.streamFrameAt < FRAME_REPORT) return;
+    this.streamFrameAt = now;
+    this.feed({ kind: "streamFrame" });
+  }
+
   private closePeer(): void {
     if (!this.peer) return;
     this.hooks.peerEnds();
@@ -216,6 +280,10 @@ export class Driver {
 
   private async pollStats(): Promise<void> {
     const now = performance.now();
+    if (this.stream !== null && now - this.lastPoll >= STATS_EVERY) {
+      this.lastPoll = now;
+      this.hooks.stats(this.stream.figures());
+    }
     if (document.visibilityState !== "visible" || this.session.peerState !== "connected" || !this.peer) return;
     const silent = now - this.hooks.lastFrameAt() > FRAME_GAP;
     if (!silent && now - this.lastPoll < (this.watched ? STATS_EVERY / 2 : STATS_EVERY)) return;

@@ -1,7 +1,8 @@
 // PURE. The life of one page's session: socket, peer connection, pictures. Events and time in, effects out.
 
-import { VERSION, type ByeReason, type Rect, type Right, type ServerHello, type ServerMessage, type Settings, type Status, type TurnAccess } from "../wire/signal";
+import { STREAM, VERSION, type ByeReason, type Rect, type Right, type ServerHello, type ServerMessage, type Settings, type Status, type TurnAccess } from "../wire/signal";
 import { backoff } from "./backoff";
+import { Fallback, type Situation } from "./fallback";
 
 /** Result of asking the gateway whether this browser may in. */
 export type Access = "ok" | "denied" | "unreachable";
@@ -19,6 +20,10 @@ export type SessionEvent =
   | { kind: "peer"; generation: number; state: PeerState }
   /** RTP or a frame arrived, `ago` milliseconds before; `frame`: one was presented. */
   | { kind: "media"; generation: number; frame: boolean; ago: number }
+  /** A frame of the WebSocket's video was shown. */
+  | { kind: "streamFrame" }
+  /** This browser cannot show the WebSocket's video; for people. */
+  | { kind: "streamFailed"; message: string }
   | { kind: "visible"; visible: boolean }
   /** A person pressed the button. */
   | { kind: "retry" }
@@ -34,7 +39,13 @@ export type Effect =
   | { kind: "closeSocket" }
   | { kind: "hello"; resume: string | null }
   | { kind: "newPeer"; generation: number }
-  | { kind: "closePeer" };
+  | { kind: "closePeer" }
+  /** Video on the WebSocket, from the start; it may be under way already. */
+  | { kind: "openStream" }
+  /** `replaced`: WebRTC shows the picture now. */
+  | { kind: "closeStream"; replaced: boolean }
+  /** Whether WebRTC got through to this gateway, for the next visit. */
+  | { kind: "remember"; blocked: boolean };
 
 type Socket = "closed" | "opening" | "greeting" | "ready";
 
@@ -102,9 +113,14 @@ export class Session {
   private expectingSince: number | null = null;
   private lastMedia = -Infinity;
   private resumedSinceMedia = false;
+  private readonly fallback: Fallback;
+  private streamOffered = false;
+  private owedSince: number | null = null;
 
-  constructor(options: { ticket: string | null; visible: boolean; random: () => number }) {
+  /** `blocked`: WebRTC did not get through on the last visit. */
+  constructor(options: { ticket: string | null; visible: boolean; random: () => number; blocked?: boolean }) {
     this.random = options.random;
+    this.fallback = new Fallback(options.blocked ?? false);
     this.visible = options.visible;
     this.facts = {
       viewer: null,
@@ -124,12 +140,19 @@ export class Session {
   handle(event: SessionEvent, now: number): Effect[] {
     const effects = this.dispatch(event, now);
     this.expectation(now);
-    return effects;
+    return [...effects, ...this.pollStream(now)];
   }
 
   /** When {@link poll} is due; null: only an event can change anything. */
   deadline(): number | null {
-    const times = [this.retryAt, this.peerRetryAt, this.socketDeadline(), this.peerDeadline(), this.silenceDeadline()];
+    const times = [
+      this.retryAt,
+      this.peerRetryAt,
+      this.socketDeadline(),
+      this.peerDeadline(),
+      this.silenceDeadline(),
+      this.fallback.deadline(this.situation()),
+    ];
     const due = times.filter((t) => t !== null);
     return due.length === 0 ? null : Math.min(...due);
   }
@@ -143,14 +166,14 @@ export class Session {
     if (due(this.peerRetryAt)) effects.push(...this.newPeer(now));
     if (due(this.peerDeadline()) || due(this.silenceDeadline())) effects.push(...this.peerLost(now));
     this.expectation(now);
-    return effects;
+    return [...effects, ...this.pollStream(now)];
   }
 
   get stage(): Stage {
     if (this.denied) return "denied";
     if (this.byeReason !== null) return "ended";
     if (this.loginPending) return "signing-in";
-    if (this.peer === "connected" && this.frameSeen && this.facts.status?.display !== "waiting") return "live";
+    if ((this.showing || this.fallback.flowing) && this.facts.status?.display !== "waiting") return "live";
     return this.socket === "ready" ? "media" : "signalling";
   }
 
@@ -166,6 +189,21 @@ export class Session {
   /** The last error of the gateway that still holds; empty when none does. */
   get error(): string {
     return this.errorText;
+  }
+
+  /** Why the WebSocket's video, which is all that is left, cannot be shown; empty if it can. */
+  get streamTrouble(): string {
+    return this.peer === "connected" ? "" : this.fallback.impossible;
+  }
+
+  /** The WebSocket's video was asked for, and has not been ended. */
+  get streamWanted(): boolean {
+    return this.fallback.on;
+  }
+
+  /** The picture comes over the WebSocket. */
+  get streaming(): boolean {
+    return this.fallback.flowing;
   }
 
   get signalling(): boolean {
@@ -209,6 +247,11 @@ export class Session {
       case "media":
         if (event.generation === this.generation) this.mediaSeen(event.frame, now - event.ago, now);
         return [];
+      case "streamFrame":
+        return this.streamFrame(now);
+      case "streamFailed":
+        this.fallback.failed(event.message);
+        return [{ kind: "closeStream", replaced: false }];
       case "visible":
         return this.visibility(event.visible, now);
       case "retry":
@@ -254,7 +297,7 @@ export class Session {
     this.peer = "none";
     this.frameSeen = false;
     this.generation += 1;
-    return [{ kind: "closeSocket" }, { kind: "closePeer" }];
+    return [...this.streamLost(), { kind: "closeSocket" }, { kind: "closePeer" }];
   }
 
   private openSocket(now: number): Effect[] {
@@ -277,7 +320,7 @@ export class Session {
     this.peerRetryAt = null;
     if (!this.denied) this.scheduleSocket(now);
     // A browser does not say why an upgrade failed: a 401 is learnt by an ordinary request.
-    return neverOpened && !this.denied ? [{ kind: "checkAccess" }] : [];
+    return [...this.streamLost(), ...(neverOpened && !this.denied ? [{ kind: "checkAccess" } as const] : [])];
   }
 
   private scheduleSocket(now: number): void {
@@ -349,6 +392,7 @@ export class Session {
     const { viewer, rights, settings, screens, ticket, heartbeatMs, turn } = hello;
     Object.assign(this.facts, { viewer, rights, settings, screens, ticket, heartbeatMs, turn });
     this.byeReason = null;
+    this.streamOffered = hello.features.includes(STREAM);
     this.socket = "ready";
     this.helloAt = now;
     this.resumedSinceMedia = true;
@@ -424,7 +468,47 @@ export class Session {
     this.everLive ||= this.frameSeen;
   }
 
+  private streamFrame(now: number): Effect[] {
+    const first = this.fallback.frame(now);
+    if (this.fallback.flowing) {
+      this.everLive = true;
+      this.errorText = "";
+    }
+    return first ? [{ kind: "remember", blocked: true }] : [];
+  }
+
+  private streamLost(): Effect[] {
+    if (!this.fallback.on) return [];
+    this.fallback.lost();
+    return [{ kind: "closeStream", replaced: false }];
+  }
+
+  private pollStream(now: number): Effect[] {
+    switch (this.fallback.poll(this.situation(), now)) {
+      case "begin":
+      case "begin again":
+        return [{ kind: "openStream" }];
+      case "end":
+        return [{ kind: "closeStream", replaced: true }, { kind: "remember", blocked: false }];
+      case null:
+        return [];
+    }
+  }
+
+  /** WebRTC shows a picture. */
+  private get showing(): boolean {
+    return this.peer === "connected" && this.frameSeen;
+  }
+
+  private situation(): Situation {
+    const { peer, peerSince, answered, showing, owedSince } = this;
+    const offeredSince = this.socket === "ready" && this.streamOffered ? this.helloAt : null;
+    return { offeredSince, showing, peer, peerSince, answered, owedSince };
+  }
+
   private expectation(now: number): void {
+    const owed = this.visible && this.socket === "ready" && this.facts.status?.display !== "waiting";
+    this.owedSince = owed ? (this.owedSince ?? now) : null;
     const expected = this.visible && this.peer === "connected" && this.facts.status?.display !== "waiting";
     if (!expected) this.expectingSince = null;
     else this.expectingSince ??= now;

@@ -3,6 +3,7 @@
 import type { CursorMessage, Rect } from "../wire/signal";
 import type { Point } from "../wire/input";
 import { cursorCss, cursorImage } from "./cursor";
+import { sizeOf } from "../stream/stream";
 import { layout, toArea, type Layout } from "./geometry";
 
 /** Room kept under the pointer when a soft keyboard covers part of the window, CSS pixels. */
@@ -16,6 +17,8 @@ export class Stage {
   private lift = 0;
   private drawn: Point | null = null;
   private other: Point | null = null;
+  private next: HTMLCanvasElement | HTMLVideoElement | null = null;
+  private over: HTMLCanvasElement | HTMLVideoElement | null = null;
 
   constructor(
     readonly element: HTMLElement,
@@ -35,8 +38,7 @@ export class Stage {
 
   /** Lays the picture out anew; `screen` unknown: the video's own size. */
   place(screen: Rect | null): void {
-    const { videoWidth, videoHeight } = this.video;
-    const frame = { width: videoWidth, height: videoHeight };
+    const frame = sizeOf(this.over ?? this.video);
     const size = screen ?? frame;
     const next = layout(this.area, devicePixelRatio, size, frame);
     next.top -= this.lift;
@@ -45,13 +47,16 @@ export class Stage {
     style.transform = `translate(${next.left}px, ${next.top}px)`;
     style.width = `${next.width}px`;
     style.height = `${next.height}px`;
-    for (const layer of [this.video, this.still]) {
+    for (const layer of [this.video, this.still, this.over]) {
+      if (layer === null) continue;
       layer.style.width = `${next.frameWidth}px`;
       layer.style.height = `${next.frameHeight}px`;
     }
     // Enlarged by whole factors, pixels stay pixels; otherwise they are smoothed.
     const factor = next.scale * devicePixelRatio;
-    this.video.classList.toggle("crisp", next.fullSize && factor >= 2 && Number.isInteger(factor));
+    for (const layer of [this.video, this.over]) {
+      layer?.classList.toggle("crisp", next.fullSize && factor >= 2 && Number.isInteger(factor));
+    }
     this.drawCursor();
     this.showPointer(this.drawn);
     this.showOther(this.other);
@@ -59,12 +64,37 @@ export class Stage {
 
   /** Keeps the present picture over the video, which goes black when its stream ends. */
   freeze(): void {
-    const { videoWidth, videoHeight } = this.video;
-    if (videoWidth === 0 || videoHeight === 0 || !this.still.hidden) return;
+    const from = this.over ?? this.video;
+    const { width, height } = sizeOf(from);
+    if (width === 0 || height === 0 || !this.still.hidden) return;
     this.still.hidden = false;
-    this.still.width = videoWidth;
-    this.still.height = videoHeight;
-    this.still.getContext("2d")?.drawImage(this.video, 0, 0);
+    this.still.width = width;
+    this.still.height = height;
+    this.still.getContext("2d")?.drawImage(from, 0, 0);
+  }
+
+  /** Lays another picture over the video, to be seen from {@link reveal} on; null: takes it away. */
+  overlay(element: HTMLCanvasElement | HTMLVideoElement | null): void {
+    this.next?.remove();
+    this.next = element;
+    this.over = null;
+    if (element === null) return;
+    // Not `hidden`: browsers do not decode what cannot be seen.
+    element.classList.add("picture", "clear");
+    this.video.after(element);
+  }
+
+  /** The overlay has a picture. True the first time. */
+  reveal(): boolean {
+    if (this.over === this.next) return false;
+    this.over = this.next;
+    this.over?.classList.remove("clear");
+    return true;
+  }
+
+  /** The overlay is what is seen. */
+  get overlaid(): boolean {
+    return this.over !== null;
   }
 
   /** The video has a picture again. */

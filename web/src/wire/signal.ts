@@ -2,6 +2,8 @@
 
 import { flag, known, list, Malformed, number, or, shape, text, u16, u32, word, type Check } from "./check";
 
+/** Feature of a gateway that sends video over the WebSocket. */
+export const STREAM = "stream";
 /** WebSocket subprotocol name. */
 export const SUBPROTOCOL = "deskgate.v1";
 /** Version that this page speaks. */
@@ -80,6 +82,8 @@ export type ClientMessage =
   | { type: "offer"; sdp: string }
   | { type: "candidate"; candidate?: string; sdpMid?: string; sdpMLineIndex?: number }
   | { type: "visibility"; visible: boolean }
+  | { type: "stream"; codecs: string[] }
+  | { type: "keyframe" }
   | ({ type: "viewport" } & Viewport)
   | ({ type: "settings" } & Partial<Settings>)
   | { type: "control"; action: ControlAction; viewer?: number }

@@ -1,0 +1,129 @@
+// Video on the WebSocket: which player shows it, what the gateway hears of it, how it does.
+
+import type { Figures } from "../media/stats";
+import { acknowledgement, parseVideo, type VideoCodec } from "../wire/media";
+import type { ClientMessage } from "../wire/signal";
+import { MsePlayer, playable } from "./mse";
+import type { Player, PlayerHooks } from "./player";
+import { decodable, WebCodecsPlayer } from "./webcodecs";
+
+const CODECS: readonly VideoCodec[] = ["H264", "VP8"];
+/** A key frame is asked for at most this often, milliseconds. */
+const ASK_EVERY = 500;
+
+/** What a stream tells its owner. */
+export interface StreamHooks {
+  say(message: ClientMessage): void;
+  send(bytes: Uint8Array<ArrayBuffer>): void;
+  /** A frame is on the screen. */
+  shown(): void;
+  failed(message: string): void;
+  resized(): void;
+}
+
+/** What this browser can show here, and by what. */
+export interface Ability {
+  codecs: VideoCodec[];
+  make: (hooks: PlayerHooks) => Player;
+}
+
+/** Null: nothing; a browser has WebCodecs on pages by HTTPS (or of this machine) only. */
+export async function ability(): Promise<Ability | null> {
+  const codecs = await decodable(CODECS);
+  if (codecs.length > 0) return { codecs, make: (hooks) => new WebCodecsPlayer(hooks) };
+  return playable() ? { codecs: ["H264"], make: (hooks) => new MsePlayer(hooks) } : null;
+}
+
+/** One stream, from the request to its end. */
+export class Stream {
+  private readonly player: Player;
+  private askedAt = -Infinity;
+  private owed: number | undefined;
+  private counts = { frames: 0, bytes: 0, at: performance.now() };
+  private codec = "";
+
+  constructor(
+    { codecs, make }: Ability,
+    private readonly hooks: StreamHooks,
+  ) {
+    this.player = make({
+      shown: () => {
+        this.counts.frames += 1;
+        hooks.shown();
+      },
+      needsKeyFrame: () => this.ask(),
+      failed: (message) => hooks.failed(message),
+      resized: () => hooks.resized(),
+    });
+    hooks.say({ type: "stream", codecs });
+  }
+
+  /** Where the picture is. */
+  get element(): HTMLCanvasElement | HTMLVideoElement {
+    return this.player.element;
+  }
+
+  /** Takes a binary message of the gateway. */
+  receive(message: ArrayBuffer): void {
+    const frame = parseVideo(message);
+    if (frame === null) return;
+    // Before it is decoded: what waits here is this page's own affair, and bounded.
+    this.hooks.send(acknowledgement(frame.number));
+    this.counts.bytes += message.byteLength;
+    this.codec = frame.codec;
+    this.player.push(frame);
+  }
+
+  /** What happened since the last call. */
+  figures(): Figures {
+    const now = performance.now();
+    const { frames, bytes, at } = this.counts;
+    this.counts = { frames: 0, bytes: 0, at: now };
+    const seconds = Math.max(0.001, (now - at) / 1_000);
+    const { width, height } = sizeOf(this.player.element);
+    return {
+      fps: frames / seconds,
+      kbps: (bytes * 8) / 1_000 / seconds,
+      jitterBufferMs: null,
+      decodeMs: this.player.delayMs > 0 ? this.player.delayMs : null,
+      processingMs: null,
+      assemblyMs: null,
+      rttMs: null,
+      lossPercent: 0,
+      dropped: 0,
+      freezes: 0,
+      plis: 0,
+      nacks: 0,
+      width,
+      height,
+      codec: this.codec,
+      decoder: this.player.name,
+      path: "websocket",
+    };
+  }
+
+  /** Ends it, and tells the gateway. */
+  close(): void {
+    window.clearTimeout(this.owed);
+    this.hooks.say({ type: "stream", codecs: [] });
+    this.player.close();
+  }
+
+  private ask(): void {
+    window.clearTimeout(this.owed);
+    const wait = this.askedAt + ASK_EVERY - performance.now();
+    if (wait > 0) {
+      this.owed = window.setTimeout(() => this.ask(), wait);
+      return;
+    }
+    this.askedAt = performance.now();
+    this.hooks.say({ type: "keyframe" });
+  }
+}
+
+/** Size of the picture in either kind of element. */
+export function sizeOf(element: HTMLCanvasElement | HTMLVideoElement): { width: number; height: number } {
+  return element instanceof HTMLVideoElement
+    ? { width: element.videoWidth, height: element.videoHeight }
+    : { width: element.width, height: element.height };
+}
