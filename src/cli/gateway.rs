@@ -53,7 +53,13 @@ impl Serve {
 
     pub fn run(self) -> Outcome {
         let config = self.settings()?;
-        serve::run(config, |bound| tracing::info!("listening on http://{bound}/"))?;
+        let secure = config.tls.is_some();
+        serve::run(config, |bound| {
+            tracing::info!("listening on http://{bound}/");
+            if secure {
+                tracing::info!("TLS on the same port: https://{bound}/");
+            }
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

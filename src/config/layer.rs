@@ -27,6 +27,15 @@ pub struct Layer {
     #[arg(long, env = "DESKGATE_ADVERTISE", value_name = "IP[:PORT]", value_delimiter = ',')]
     #[serde(default)]
     pub advertise: Vec<String>,
+    /// Certificate chain for TLS on the same port, PEM; read again when it changes. Plain HTTP goes on beside it
+    #[arg(long, env = "DESKGATE_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of `--tls-cert`, PEM; read again when it changes
+    #[arg(long, env = "DESKGATE_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// TLS with a certificate that this gateway makes itself, which browsers warn of: `self-signed`
+    #[arg(long, env = "DESKGATE_TLS", value_name = "MODE")]
+    pub tls: Option<String>,
     /// Name of the session, in tokens and tickets [default: the host name]
     #[arg(long, env = "DESKGATE_SESSION", value_name = "NAME")]
     pub session: Option<String>,
@@ -144,6 +153,11 @@ impl Layer {
         let enabled = |name: &str| text(name).is_none_or(|v| !matches!(v.as_str(), "false" | "0"));
         let basic = enabled("SELKIES_ENABLE_BASIC_AUTH");
         let password = |ours: &str, theirs: &str| text(ours).or_else(|| text(theirs).filter(|_| basic));
+        let https = text("SELKIES_ENABLE_HTTPS").is_some_and(|v| matches!(v.as_str(), "true" | "1"));
+        let tls_file = |name: &str| text(name).filter(|_| https).map(PathBuf::from);
+        let (tls_cert, tls_key) = (tls_file("SELKIES_HTTPS_CERT"), tls_file("SELKIES_HTTPS_KEY"));
+        // What Selkies takes without files is self-signed too: the snakeoil certificate of Debian.
+        let self_signed = https && tls_cert.is_none() && tls_key.is_none();
         let port: Option<u16> = number("SELKIES_PORT")?.and_then(|p: u32| p.try_into().ok());
         let address = text("SELKIES_ADDR").and_then(|a| a.parse().ok());
         Ok(Self {
@@ -153,6 +167,9 @@ impl Layer {
                     Some(SocketAddr::new(address.unwrap_or([127, 0, 0, 1].into()), port.unwrap_or(8080)))
                 }
             },
+            tls_cert,
+            tls_key,
+            tls: self_signed.then(|| "self-signed".to_owned()),
             encoder: text("SELKIES_ENCODER").and_then(|v| v.split(['|', ',']).next().map(str::to_owned)),
             fps: number("SELKIES_FRAMERATE")?,
             bitrate: number("SELKIES_VIDEO_BITRATE")?,
@@ -171,7 +188,7 @@ impl Layer {
     #[must_use]
     pub fn over(self, lower: Self) -> Self {
         lay_over!(self over lower:
-            display, xauthority, source, listen, session, token_secret_file, revoked_tokens_file,
+            display, xauthority, source, listen, tls_cert, tls_key, tls, session, token_secret_file, revoked_tokens_file,
             forward_auth_header, owner, basic_auth_user, basic_auth_password, basic_auth_viewonly_password,
             encoder, pipelines, fps, bitrate, resize, max_viewers, fault, state_dir;
             advertise, allowed_origin, forward_auth_from
@@ -207,6 +224,22 @@ mod tests {
         let error =
             Layer::from_environment(|n| (n == "SELKIES_FRAMERATE").then(|| "fast".into())).unwrap_err();
         assert_eq!(error.to_string(), "SELKIES_FRAMERATE=fast: a number is expected");
+    }
+
+    #[test]
+    fn https_of_selkies_is_off_until_it_is_enabled() {
+        let env = |enabled: Option<&'static str>, cert: Option<&'static str>| {
+            let layer = Layer::from_environment(move |n| match n {
+                "SELKIES_ENABLE_HTTPS" => enabled.map(str::to_owned),
+                "SELKIES_HTTPS_CERT" | "SELKIES_HTTPS_KEY" => cert.map(str::to_owned),
+                _ => None,
+            })
+            .unwrap();
+            (layer.tls, layer.tls_cert, layer.tls_key)
+        };
+        assert_eq!(env(None, Some("/c")), (None, None, None));
+        assert_eq!(env(Some("true"), Some("/c")), (None, Some("/c".into()), Some("/c".into())));
+        assert_eq!(env(Some("true"), None), (Some("self-signed".into()), None, None));
     }
 
     #[test]

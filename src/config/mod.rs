@@ -6,4 +6,4 @@ mod layer;
 mod validate;
 
 pub use self::layer::{Layer, LayerError};
-pub use self::validate::{Basic, ConfigError, Fault, ForwardAuth, ServeConfig, Source, TrustedNet};
+pub use self::validate::{Basic, ConfigError, Fault, ForwardAuth, ServeConfig, Source, Tls, TrustedNet};

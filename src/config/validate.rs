@@ -81,6 +81,20 @@ impl fmt::Debug for Basic {
     }
 }
 
+/// Where the certificate of TLS comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// From files, which are watched.
+    Files {
+        /// The chain, the gateway's own certificate first; PEM.
+        certificate: PathBuf,
+        /// Its private key; PEM.
+        key: PathBuf,
+    },
+    /// Made at the start.
+    SelfSigned,
+}
+
 /// A fault that real parts do not produce on demand, shown on request: for tests of what happens then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -99,6 +113,8 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// Addresses to offer instead of the bound ones; port 0 is the listener's.
     pub advertise: Vec<SocketAddr>,
+    /// TLS beside plain HTTP.
+    pub tls: Option<Tls>,
     /// The session's name.
     pub session: String,
     /// Signs tokens.
@@ -146,6 +162,21 @@ pub enum ConfigError {
          (make one with: head -c 32 /dev/urandom | base64 > FILE), Basic authentication or forward-auth"
     )]
     OpenListener(SocketAddr),
+    /// Half of a pair.
+    #[error(
+        "--{given} needs --{missing} too: TLS takes a certificate chain and its private key, both as PEM"
+    )]
+    HalfTls {
+        /// The half that is there.
+        given: &'static str,
+        /// The other one.
+        missing: &'static str,
+    },
+    /// Two certificates.
+    #[error(
+        "--tls self-signed makes a certificate, --tls-cert and --tls-key name one: leave one of them out"
+    )]
+    TwoTls,
 }
 
 fn value(name: &'static str, value: impl ToString, why: &'static str) -> ConfigError {
@@ -183,6 +214,7 @@ impl ServeConfig {
             source: source(layer.source.as_deref(), layer.display.or(display), layer.xauthority)?,
             listen,
             advertise: layer.advertise.iter().map(|a| advertised(a)).collect::<Result<_, _>>()?,
+            tls: tls(layer.tls.as_deref(), layer.tls_cert, layer.tls_key)?,
             session: layer.session.unwrap_or(host_name),
             revoked_tokens_file: layer.revoked_tokens_file.or_else(|| {
                 let mut name = layer.token_secret_file.clone()?.into_os_string();
@@ -232,6 +264,24 @@ fn source(
         }
         Some("test") => Ok(Source::Test),
         Some(other) => Err(value("source", other, "x11 or test is expected")),
+    }
+}
+
+fn tls(
+    mode: Option<&str>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<Tls>, ConfigError> {
+    match (mode, certificate, key) {
+        (None, None, None) => Ok(None),
+        (None, Some(certificate), Some(key)) => Ok(Some(Tls::Files { certificate, key })),
+        (None, Some(_), None) => Err(ConfigError::HalfTls { given: "tls-cert", missing: "tls-key" }),
+        (None, None, Some(_)) => Err(ConfigError::HalfTls { given: "tls-key", missing: "tls-cert" }),
+        (Some("self-signed"), None, None) => Ok(Some(Tls::SelfSigned)),
+        (Some("self-signed"), ..) => Err(ConfigError::TwoTls),
+        (Some(other), ..) => {
+            Err(value("tls", other, "self-signed is expected, or --tls-cert and --tls-key instead"))
+        }
     }
 }
 
@@ -301,6 +351,29 @@ mod tests {
             ..base()
         };
         assert_eq!(wrong(forward), "forward-auth-from");
+    }
+
+    #[test]
+    fn tls_has_one_certificate_and_its_key() {
+        let given = |mode: Option<&str>, cert: Option<&str>, key: Option<&str>| {
+            let path = |p: Option<&str>| p.map(PathBuf::from);
+            config(Layer {
+                tls: mode.map(Into::into),
+                tls_cert: path(cert),
+                tls_key: path(key),
+                ..Layer::default()
+            })
+            .map(|config| config.tls)
+        };
+        let files = Tls::Files { certificate: "c".into(), key: "k".into() };
+        assert_eq!(given(None, None, None), Ok(None));
+        assert_eq!(given(None, Some("c"), Some("k")), Ok(Some(files)));
+        assert_eq!(given(Some("self-signed"), None, None), Ok(Some(Tls::SelfSigned)));
+        let half = |given, missing| Err(ConfigError::HalfTls { given, missing });
+        assert_eq!(given(None, Some("c"), None), half("tls-cert", "tls-key"));
+        assert_eq!(given(None, None, Some("k")), half("tls-key", "tls-cert"));
+        assert_eq!(given(Some("self-signed"), Some("c"), Some("k")), Err(ConfigError::TwoTls));
+        assert!(matches!(given(Some("on"), None, None), Err(ConfigError::Value { name: "tls", .. })));
     }
 
     #[test]

@@ -67,14 +67,16 @@ pub fn sign(secret: &[u8], claims: &Claims) -> Result<String, jsonwebtoken::erro
 
 impl Auth {
     /// Name of the session's cookie. Cookies know no ports: two sessions forwarded to `localhost` must not
-    /// take each other's.
-    pub fn cookie_name(&self) -> String {
+    /// take each other's. Nor do they know schemes: a page over plain HTTP cannot replace a `Secure` cookie, and
+    /// would stay outside if both had one name (RFC 6265bis §5.7, §4.1.3.2).
+    pub fn cookie_name(&self, secure: bool) -> String {
         let digest = Sha256::new()
             .chain_update(self.session.as_bytes())
             .chain_update([0])
             .chain_update(self.secret.as_deref().unwrap_or_default())
             .finalize();
-        format!("deskgate_{}", digest[..6].iter().map(|b| format!("{b:02x}")).collect::<String>())
+        let prefix = if secure { "__Host-" } else { "" };
+        format!("{prefix}deskgate_{}", digest[..6].iter().map(|b| format!("{b:02x}")).collect::<String>())
     }
 
     /// Who sends this request, from `peer`, at `now` (seconds since the Unix epoch).
@@ -132,13 +134,12 @@ impl Auth {
     }
 
     fn cookie<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        let name = self.cookie_name();
-        headers
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(|c| c.to_str().ok())
-            .flat_map(|c| c.split(';'))
-            .find_map(|pair| pair.trim().strip_prefix(&name)?.strip_prefix('='))
+        let pairs =
+            || headers.get_all(COOKIE).iter().filter_map(|c| c.to_str().ok()).flat_map(|c| c.split(';'));
+        [true, false].into_iter().find_map(|secure| {
+            let name = self.cookie_name(secure);
+            pairs().find_map(|pair| pair.trim().strip_prefix(&name)?.strip_prefix('='))
+        })
     }
 
     fn token(&self, token: &str, revoked: &HashSet<String>, now: u64) -> Option<Principal> {

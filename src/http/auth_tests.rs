@@ -36,8 +36,11 @@ fn a_token_gives_its_rights_as_bearer_and_as_cookie() {
         Principal { subject: "id-1".into(), rights: [Right::View].into(), expires: Some(NOW + 60) };
     let token = bearer(SECRET, &claims());
     assert_eq!(who(&auth(), &[("authorization", &token)]), Ok(expected.clone()));
-    let cookie = format!("other=1; {}={}", auth().cookie_name(), token.trim_start_matches("Bearer "));
-    assert_eq!(who(&auth(), &[("cookie", &cookie)]), Ok(expected));
+    for secure in [false, true] {
+        let name = auth().cookie_name(secure);
+        let cookie = format!("other=1; {name}={}", token.trim_start_matches("Bearer "));
+        assert_eq!(who(&auth(), &[("cookie", &cookie)]), Ok(expected.clone()));
+    }
 }
 
 #[test]
@@ -73,7 +76,7 @@ fn unsigned_and_foreign_algorithms_are_refused() {
 #[test]
 fn two_sessions_on_one_host_have_two_cookies() {
     let other = Auth { secret: Some(b"another".to_vec()), ..auth() };
-    assert_ne!(auth().cookie_name(), other.cookie_name());
+    assert_ne!(auth().cookie_name(false), other.cookie_name(false));
 }
 
 #[test]

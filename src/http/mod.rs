@@ -29,6 +29,8 @@ pub enum SocketEvent {
     Hello {
         /// Who it is.
         principal: Principal,
+        /// True if its connection is TLS that ends in this gateway.
+        tls: bool,
         /// The message.
         hello: ClientMessage,
         /// Where messages to it go.

@@ -1,6 +1,5 @@
 //! The routes. All are relative to wherever a proxy has put the gateway.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, Request, State};
@@ -12,7 +11,7 @@ use serde_json::json;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Denied;
-use super::site::Permit;
+use super::site::{Peer, Permit};
 use super::{Gateway, Guard, assets, socket, unix_now};
 use crate::session::Principal;
 
@@ -24,10 +23,6 @@ pub(super) struct Shared<G> {
 }
 
 pub(super) type App<G> = Arc<Shared<G>>;
-
-/// Where the request came from.
-#[derive(Clone, Copy)]
-pub(super) struct Peer(pub SocketAddr);
 
 pub(super) fn router<G: Gateway>(shared: App<G>) -> Router {
     Router::new()
@@ -44,7 +39,7 @@ pub(super) fn router<G: Gateway>(shared: App<G>) -> Router {
 
 impl<G: Gateway> Shared<G> {
     fn principal(&self, headers: &HeaderMap, peer: Peer) -> Result<Principal, Denied> {
-        self.guard.principal(headers, peer.0.ip())
+        self.guard.principal(headers, peer.address.ip())
     }
 
     fn refuse(&self, denied: Denied) -> Response {
@@ -90,10 +85,12 @@ async fn swap_token<G: Gateway>(
     let (Some(token), Some(expires)) = (token, principal.expires) else {
         return StatusCode::NO_CONTENT.into_response();
     };
-    let https = headers.get(header::ORIGIN).is_some_and(|o| o.as_bytes().starts_with(b"https://"));
+    // Behind a proxy that ends TLS only the page knows.
+    let https =
+        peer.tls || headers.get(header::ORIGIN).is_some_and(|o| o.as_bytes().starts_with(b"https://"));
     let cookie = format!(
         "{}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}{}",
-        app.guard.auth.cookie_name(),
+        app.guard.auth.cookie_name(https),
         expires.saturating_sub(unix_now()),
         if https { "; Secure" } else { "" },
     );
@@ -132,7 +129,10 @@ async fn websocket<G: Gateway>(
     request: Request,
 ) -> Response {
     match app.principal(request.headers(), peer) {
-        Ok(principal) => socket::upgrade(app.gateway.clone(), &app.sockets, principal, permit, request),
+        Ok(principal) => {
+            let visitor = socket::Visitor { principal, tls: peer.tls };
+            socket::upgrade(app.gateway.clone(), &app.sockets, visitor, permit, request)
+        }
         Err(denied) => app.refuse(denied),
     }
 }

@@ -21,6 +21,15 @@ pub const HEAD: Duration = Duration::from_secs(10);
 /// A connection's place among those that are allowed; a WebSocket keeps it past the upgrade.
 pub type Permit = Arc<OwnedSemaphorePermit>;
 
+/// The other side of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// True if the connection is TLS that ends in this gateway.
+    pub tls: bool,
+}
+
 /// Everything that is HTTP. Cheap to clone.
 #[derive(Clone)]
 pub struct Site {
@@ -34,14 +43,14 @@ impl Site {
     }
 
     /// Serves requests until the connection ends.
-    pub async fn serve<S>(self, stream: S, peer: SocketAddr, permit: Permit)
+    pub async fn serve<S>(self, stream: S, peer: Peer, permit: Permit)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let router = TowerToHyperService::new(self.router);
         let held = permit.clone();
         let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(routes::Peer(peer));
+            request.extensions_mut().insert(peer);
             request.extensions_mut().insert(held.clone());
             router.call(request)
         });
@@ -52,7 +61,7 @@ impl Site {
             .with_upgrades()
             .await;
         if let Err(error) = served {
-            tracing::trace!(%error, %peer, "connection ended");
+            tracing::trace!(%error, peer = %peer.address, "connection ended");
         }
         drop(permit);
     }

@@ -56,11 +56,17 @@ fn is(headers: &HeaderMap, name: header::HeaderName, value: &str) -> bool {
         .any(|v| v.trim().eq_ignore_ascii_case(value))
 }
 
+/// Who opens a socket, and how.
+pub(super) struct Visitor {
+    pub principal: Principal,
+    pub tls: bool,
+}
+
 /// Answers the upgrade (RFC 6455 §4.2) and runs the socket.
 pub(super) fn upgrade<G: Gateway>(
     gateway: Arc<G>,
     sockets: &TaskTracker,
-    principal: Principal,
+    visitor: Visitor,
     permit: Permit,
     mut request: Request,
 ) -> Response {
@@ -83,7 +89,7 @@ pub(super) fn upgrade<G: Gateway>(
                 let stream =
                     WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(limits()))
                         .await;
-                run(gateway, principal, stream).await;
+                run(gateway, visitor, stream).await;
             }
             Err(error) => tracing::debug!(%error, "upgrade failed"),
         }
@@ -105,7 +111,7 @@ fn limits() -> WebSocketConfig {
         .max_write_buffer_size(WRITE_BUFFER)
 }
 
-async fn run<G: Gateway>(gateway: Arc<G>, principal: Principal, mut stream: Stream) {
+async fn run<G: Gateway>(gateway: Arc<G>, Visitor { principal, tls }: Visitor, mut stream: Stream) {
     let hello = match timeout(HELLO, read_hello(&mut stream)).await {
         Ok(Some(hello)) => hello,
         _ => {
@@ -115,7 +121,7 @@ async fn run<G: Gateway>(gateway: Arc<G>, principal: Principal, mut stream: Stre
     };
     let socket = NEXT.fetch_add(1, Ordering::Relaxed);
     let (outbox, inbox) = mpsc::channel(OUTBOX);
-    if gateway.socket_event(socket, SocketEvent::Hello { principal, hello, outbox }) {
+    if gateway.socket_event(socket, SocketEvent::Hello { principal, tls, hello, outbox }) {
         pump(&*gateway, socket, &mut stream, inbox).await;
         gateway.socket_event(socket, SocketEvent::Closed);
     } else {

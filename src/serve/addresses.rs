@@ -1,5 +1,6 @@
 //! Which addresses a gateway binds and offers.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Addresses of this machine that others can reach it by, IPv4 first.
@@ -54,6 +55,12 @@ impl Addresses {
     /// What the outside knows this listener by, where that was configured.
     pub fn advertised(&self) -> &[SocketAddr] {
         &self.advertised
+    }
+
+    /// Every address that this machine is, or is known by.
+    pub fn hosts(&self) -> BTreeSet<IpAddr> {
+        let known = self.advertised.iter().chain([&self.bound]).map(SocketAddr::ip);
+        known.chain(interface_addresses()).collect()
     }
 
     /// What a viewer is offered now: interfaces come and go.

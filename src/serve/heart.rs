@@ -65,6 +65,8 @@ pub struct Parts {
 
 pub(super) struct Socket {
     pub outbox: mpsc::Sender<ToSocket>,
+    /// TLS on it ends in this gateway.
+    pub tls: bool,
     pub viewer: Option<u32>,
     /// Video on this socket: its codec, and what is on its way.
     pub stream: Option<(Codec, Flow)>,
@@ -225,8 +227,8 @@ impl Heart {
 
     fn socket_event(&mut self, socket: u64, event: SocketEvent, now: Instant) {
         match event {
-            SocketEvent::Hello { principal, hello, outbox } => {
-                self.sockets.insert(socket, Socket { outbox, viewer: None, stream: None });
+            SocketEvent::Hello { principal, tls, hello, outbox } => {
+                self.sockets.insert(socket, Socket { outbox, tls, viewer: None, stream: None });
                 let ticket = self.ticket(&principal, &hello);
                 // Without randomness there are no sessions to resume; joining works all the same.
                 let nonce = getrandom::u64().unwrap_or_default();

@@ -44,9 +44,10 @@ impl Heart {
     /// A greeting comes with the credentials of the TURN server, which only the port knows.
     pub(super) fn add_access(&mut self, viewer: u32, message: &mut ServerMessage) {
         let ServerMessage::Hello { turn, .. } = message else { return };
+        let tls = self.sockets.values().any(|socket| socket.viewer == Some(viewer) && socket.tls);
         match self.parts.mux.admit(viewer) {
             Ok(Credentials { username, password }) => {
-                *turn = Some(TurnAccess { username, credential: password })
+                *turn = Some(TurnAccess { username, credential: password, tls })
             }
             Err(error) => tracing::error!(%error, code = "turn-credentials", "no TURN for this viewer"),
         }

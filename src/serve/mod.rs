@@ -11,6 +11,8 @@ mod metrics;
 mod renditions;
 mod report;
 mod secrets;
+mod self_signed;
+mod tls;
 
 use std::collections::HashSet;
 use std::io;
@@ -28,10 +30,12 @@ use tokio_util::task::TaskTracker;
 use self::addresses::Addresses;
 use self::heart::{Heart, Parts};
 use self::link::{Command, Link};
+use self::listener::Port;
 use self::metrics::Metrics;
 use self::renditions::{Encoders, Renditions};
+use self::tls::{Files, Tls, TlsError};
 use crate::capture::{self, CaptureConfig};
-use crate::config::{Fault, ServeConfig, Source};
+use crate::config::{self, Fault, ServeConfig, Source};
 use crate::desktop;
 use crate::display::{BadDisplayName, DisplayName};
 use crate::frame::Size;
@@ -76,6 +80,9 @@ pub enum ServeError {
         "no encoder can run here; `deskgate encoders` says why (on Debian: apt-get install gstreamer1.0-plugins-ugly gstreamer1.0-plugins-good)"
     )]
     NoEncoder,
+    /// There is no certificate for TLS.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// The port cannot be had.
     #[error("--listen {address}: {error} (is another gateway running? choose another port)")]
     Listen {
@@ -122,6 +129,7 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     let waker = Waker::new()?;
     let (listener, mut net, addresses) = bind(&config, waker.clone()).await?;
     let bound = addresses.bound();
+    let tls = tls(&config, &addresses)?;
     if let Some(also) = addresses.also()
         && let Err(error) = net.bind_also(also)
     {
@@ -149,7 +157,11 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     let guard = Arc::new(Guard::new(auth, config.revoked_tokens_file));
     let sockets = TaskTracker::new();
     let site = Site::new(Arc::new(link.clone()), guard.clone(), sockets.clone());
-    let serving = tokio::spawn(listener::serve(listener, site, link.clone()));
+    let port = Port { site, link: link.clone(), tls: tls.as_ref().map(Tls::acceptor) };
+    let serving = tokio::spawn(listener::serve(listener, port));
+    if let Some(tls) = tls {
+        tokio::spawn(tls.watch());
+    }
     if guard.watches_revocations() {
         tokio::spawn(watch_revocations(guard, link.clone()));
     }
@@ -247,6 +259,20 @@ fn parts(
         stall_encoder: config.fault == Some(Fault::StallEncoder),
         link: link.clone(),
     })
+}
+
+fn tls(config: &ServeConfig, addresses: &Addresses) -> Result<Option<Tls>, TlsError> {
+    match &config.tls {
+        None => Ok(None),
+        Some(config::Tls::Files { certificate, key }) => {
+            Tls::from_files(Files { certificate: certificate.clone(), key: key.clone() }).map(Some)
+        }
+        Some(config::Tls::SelfSigned) => {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            let dir = secrets::state_dir(config.state_dir.clone());
+            self_signed::tls(&self_signed::names(&host, addresses.hosts()), dir.as_deref()).map(Some)
+        }
+    }
 }
 
 /// TCP and UDP on one port. Port 0 lets the system choose one that both can have.

@@ -42,7 +42,7 @@ pub fn ticket_key(secret: Option<&[u8]>, state_dir: Option<PathBuf>, session: &s
     }
     let mut fresh = vec![0; 32];
     getrandom::fill(&mut fresh).map_err(|e| io::Error::other(e.to_string()))?;
-    let Some(dir) = state_dir.or_else(default_state_dir) else { return Ok(fresh) };
+    let Some(dir) = self::state_dir(state_dir) else { return Ok(fresh) };
     let name: String = session.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
     Ok(kept(&dir, &dir.join(format!("{name}.ticket-key")), &fresh).unwrap_or_else(|error| {
         tracing::info!(%error, dir = %dir.display(), code = "state-dir", "tickets will not outlast this process");
@@ -67,10 +67,11 @@ fn kept(dir: &Path, file: &Path, fresh: &[u8]) -> io::Result<Vec<u8>> {
     }
 }
 
-fn default_state_dir() -> Option<PathBuf> {
+/// Where what must outlive a restart is kept: `given`, or the default.
+pub fn state_dir(given: Option<PathBuf>) -> Option<PathBuf> {
     let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    var("XDG_RUNTIME_DIR")
-        .map(|d| d.join("deskgate"))
+    given
+        .or_else(|| Some(var("XDG_RUNTIME_DIR")?.join("deskgate")))
         .or_else(|| Some(var("HOME")?.join(".local/state/deskgate")))
 }
 

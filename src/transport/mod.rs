@@ -1,6 +1,7 @@
 //! WebRTC transport: everything between packetised frames and the one UDP socket.
 
 pub mod build;
+pub mod carrier;
 pub mod flow;
 pub mod framing;
 pub mod ledger;

@@ -466,14 +466,15 @@ fn route(turn: &mut Server, transmit: Transmit, now: Instant) -> Option<Transmit
     Some(to_client(client, &bytes, transmit.class))
 }
 
-fn client_of(Source { stream, local, remote, .. }: Source) -> Client {
-    Client { transport: Transport::Stream(stream), local, remote }
+fn client_of(Source { stream, tls, local, remote, .. }: Source) -> Client {
+    let transport = if tls { Transport::Tls(stream) } else { Transport::Tcp(stream) };
+    Client { transport, local, remote }
 }
 
 fn to_client(client: Client, bytes: &[u8], class: Class) -> Transmit {
     let stream = match client.transport {
         Transport::Udp => None,
-        Transport::Stream(stream) => Some(stream),
+        Transport::Tcp(stream) | Transport::Tls(stream) => Some(stream),
     };
     Transmit { from: client.local, to: client.remote, contents: BytesMut::from(bytes), stream, class }
 }

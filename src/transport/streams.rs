@@ -1,23 +1,22 @@
-//! TCP connections that carry TURN or ICE: messages in, and a short queue out.
+//! TCP connections, TLS on them or not, that carry TURN or ICE: messages in, and a short queue out.
 //!
 //! They are served by the gateway's own loop, like the UDP socket: a packet changes no threads. What the kernel
 //! does not take at once waits here, where it can be seen that it waits; the kernel is told to take little.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::carrier::{Carrier, is_wait};
 use super::framing::{Framing, MAX_MESSAGE};
 use super::net::canonical;
 
 /// Bytes that the kernel may hold unsent (`TCP_NOTSENT_LOWAT`): what is there cannot be taken back.
 const NOT_SENT: u32 = 16 << 10;
-/// Read at a time.
-const READ: usize = 16 << 10;
 /// Bytes that may wait for one connection: a key frame of 4K.
 const MAX_WAITING: usize = 1 << 20;
 /// A connection that has taken nothing for this long is closed.
@@ -29,8 +28,8 @@ const PROVE: Duration = Duration::from_secs(10);
 
 /// A connection that was found to speak TURN or ICE.
 pub struct Accepted {
-    /// The connection; non-blocking.
-    pub socket: TcpStream,
+    /// The connection.
+    pub carrier: Carrier,
     /// How it is cut into messages.
     pub framing: Framing,
     /// What was read from it to find that out.
@@ -46,6 +45,8 @@ pub struct Source {
     pub stream: u64,
     /// How it is framed.
     pub framing: Framing,
+    /// TLS is on it.
+    pub tls: bool,
     /// Our address.
     pub local: SocketAddr,
     /// Theirs.
@@ -53,7 +54,7 @@ pub struct Source {
 }
 
 struct Stream {
-    socket: TcpStream,
+    carrier: Carrier,
     source: Source,
     read: Vec<u8>,
     queue: Queue,
@@ -127,25 +128,26 @@ impl Streams {
     /// # Errors
     /// When the system refuses its options.
     pub fn add(&mut self, accepted: Accepted, now: Instant) -> io::Result<()> {
-        let Accepted { socket, framing, early, place } = accepted;
+        let Accepted { carrier, framing, early, place } = accepted;
+        let socket = carrier.socket();
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
-        SockRef::from(&socket).set_tcp_notsent_lowat(NOT_SENT)?;
+        SockRef::from(socket).set_tcp_notsent_lowat(NOT_SENT)?;
         let (local, remote) = (canonical(socket.local_addr()?), canonical(socket.peer_addr()?));
         self.next += 1;
-        let source = Source { stream: self.next, framing, local, remote };
+        let source = Source { stream: self.next, framing, tls: carrier.is_tls(), local, remote };
         // What was read early may hold a whole message, for which nothing more will come.
         self.ready.push(self.next);
         self.streams.insert(
             self.next,
-            Stream { socket, source, read: early, queue: Queue::default(), since: now, _place: place },
+            Stream { carrier, source, read: early, queue: Queue::default(), since: now, _place: place },
         );
         Ok(())
     }
 
     /// Connections, and whether each waits for room to send.
     pub fn waiting(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>, bool)> {
-        self.streams.iter().map(|(id, stream)| (*id, stream.socket.as_fd(), !stream.queue.bytes.is_empty()))
+        self.streams.iter().map(|(id, stream)| (*id, stream.carrier.socket().as_fd(), stream.has_to_send()))
     }
 
     /// The connections of [`Self::waiting`] that need wait no longer.
@@ -182,7 +184,7 @@ impl Streams {
 
     /// Sends what waits, as far as it is taken.
     pub fn flush(&mut self, now: Instant) {
-        let pending = self.streams.iter_mut().filter(|(_, stream)| !stream.queue.bytes.is_empty());
+        let pending = self.streams.iter_mut().filter(|(_, stream)| stream.has_to_send());
         let over: Vec<u64> = pending.filter_map(|(id, stream)| (!stream.flush(now)).then_some(*id)).collect();
         over.into_iter().for_each(|id| self.close(id));
     }
@@ -206,7 +208,8 @@ impl Streams {
     }
 
     fn close(&mut self, id: u64) {
-        if let Some(stream) = self.streams.remove(&id) {
+        if let Some(mut stream) = self.streams.remove(&id) {
+            stream.carrier.say_goodbye();
             tracing::debug!(remote = %stream.source.remote, "a media connection ended");
             self.closed.push(stream.source);
         }
@@ -214,15 +217,16 @@ impl Streams {
 }
 
 impl Stream {
+    fn has_to_send(&self) -> bool {
+        !self.queue.bytes.is_empty() || self.carrier.wants_to_send()
+    }
+
     /// False at the end.
     fn receive(&mut self, f: &mut impl FnMut(Source, &[u8])) -> bool {
-        let mut buffer = [0; READ];
-        let mut open = true;
-        match self.socket.read(&mut buffer) {
-            Ok(0) => open = false,
-            Ok(count) => self.read.extend_from_slice(&buffer[..count]),
-            Err(error) => open = is_wait(&error),
-        }
+        let open = self.carrier.receive(&mut self.read).unwrap_or_else(|error| {
+            tracing::debug!(%error, remote = %self.source.remote, "a media connection broke");
+            false
+        });
         let mut start = 0;
         loop {
             match self.source.framing.next(&self.read[start..]) {
@@ -245,18 +249,14 @@ impl Stream {
 
     /// False at the end.
     fn flush(&mut self, now: Instant) -> bool {
-        while !self.queue.bytes.is_empty() {
+        while self.has_to_send() {
             let (head, _) = self.queue.bytes.as_slices();
-            match self.socket.write(head) {
-                Ok(0) => return false,
+            match self.carrier.send(head) {
+                Ok(0) if !head.is_empty() => return false,
                 Ok(count) => self.queue.took(count, now),
                 Err(error) => return is_wait(&error),
             }
         }
         true
     }
-}
-
-fn is_wait(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

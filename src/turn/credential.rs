@@ -119,7 +119,8 @@ impl Keys {
 fn describe(client: Client) -> String {
     match client.transport {
         Transport::Udp => format!("{}", client.remote),
-        Transport::Stream(id) => format!("{id} {}", client.remote),
+        Transport::Tcp(id) => format!("tcp {id} {}", client.remote),
+        Transport::Tls(id) => format!("tls {id} {}", client.remote),
     }
 }
 

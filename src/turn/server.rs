@@ -52,8 +52,10 @@ const CHANNEL_HEADER: usize = 4;
 pub enum Transport {
     /// As datagrams.
     Udp,
-    /// On a stream, TCP or TLS, of this number.
-    Stream(u64),
+    /// On the TCP connection of this number.
+    Tcp(u64),
+    /// On the TCP connection of this number, inside TLS.
+    Tls(u64),
 }
 
 /// The 5-tuple of a client (RFC 8656 §2), by which its allocation is known.

@@ -476,7 +476,7 @@ fn quotas_hold_and_a_viewer_that_goes_frees_its_places() {
 #[test]
 fn streams_pad_and_end_their_allocation() {
     let mut rig = Rig::new();
-    rig.client.transport = Transport::Stream(3);
+    rig.client.transport = Transport::Tcp(3);
     rig.learn_nonce();
     let relayed = rig.allocate();
     assert_eq!(rig.bind(0x4000, GATEWAY), 0);

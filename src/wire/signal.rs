@@ -369,6 +369,9 @@ pub struct TurnAccess {
     pub username: String,
     /// `RTCIceServer.credential`.
     pub credential: String,
+    /// True if TLS on this port ends in the gateway, as on the connection that this came by: TURNS works too.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 /// The geometry of one screen that begins at the origin.

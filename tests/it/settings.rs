@@ -18,7 +18,8 @@ fn the_settings_reference_is_current() {
         `DESKGATE_*`, flag. Passwords come from the environment only: `DESKGATE_BASIC_AUTH_PASSWORD`, \
         `DESKGATE_BASIC_AUTH_VIEWONLY_PASSWORD`.\n\nOf Selkies' names these are known: `SELKIES_ADDR`, \
         `SELKIES_PORT`, `SELKIES_ENCODER`, `SELKIES_FRAMERATE`, `SELKIES_VIDEO_BITRATE`, \
-        `SELKIES_ENABLE_RESIZE`, `SELKIES_ENABLE_BASIC_AUTH`, `SELKIES_BASIC_AUTH_USER`, \
+        `SELKIES_ENABLE_RESIZE`, `SELKIES_ENABLE_HTTPS`, `SELKIES_HTTPS_CERT`, `SELKIES_HTTPS_KEY`, \
+        `SELKIES_ENABLE_BASIC_AUTH`, `SELKIES_BASIC_AUTH_USER`, \
         `SELKIES_BASIC_AUTH_PASSWORD`, `SELKIES_BASIC_AUTH_VIEWONLY_PASSWORD`.\n";
     let section = |name: &str| format!("\n## `deskgate {name}`\n\n```text\n{}```\n", help(&[name, "--help"]));
     let text = ["serve", "demo", "encoders", "token"].map(section).concat();

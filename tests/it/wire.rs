@@ -104,7 +104,11 @@ fn server() -> Vec<(&'static str, ServerMessage)> {
                 ticket: "ticket".into(),
                 resumed: false,
                 heartbeat_ms: 200,
-                turn: Some(TurnAccess { username: "1800000000:1".into(), credential: "c2VjcmV0".into() }),
+                turn: Some(TurnAccess {
+                    username: "1800000000:1".into(),
+                    credential: "c2VjcmV0".into(),
+                    tls: true,
+                }),
             },
         ),
         ("answer", ServerMessage::Answer { sdp: "v=0\r\n".into() }),

@@ -48,13 +48,18 @@ describe("attention", () => {
 });
 
 describe("paths", () => {
-  const turn = { username: "u", credential: "c" };
+  const access = { username: "u", credential: "c" };
   it.each([
-    [{ protocol: "http:", hostname: "localhost", port: "9000" }, ["turn:localhost:9000?transport=tcp"]],
-    [{ protocol: "http:", hostname: "[::1]", port: "" }, ["turn:[::1]:80?transport=tcp"]],
-    [{ protocol: "https:", hostname: "desk.example", port: "" }, []],
-  ])("offers TURN over TCP where the page came from", (place, urls) => {
-    expect(iceServers(turn, place).map((server) => server.urls)).toEqual(urls);
+    [{ protocol: "http:", hostname: "localhost", port: "9000" }, false, ["turn:localhost:9000?transport=tcp"]],
+    [{ protocol: "http:", hostname: "[::1]", port: "" }, false, ["turn:[::1]:80?transport=tcp"]],
+    [{ protocol: "https:", hostname: "desk.example", port: "" }, false, []],
+    [
+      { protocol: "https:", hostname: "desk.example", port: "" },
+      true,
+      ["turn:desk.example:443?transport=tcp", "turns:desk.example:443?transport=tcp"],
+    ],
+  ])("offers TURN over TCP, and TLS that ends there, where the page came from", (place, tls, urls) => {
+    expect(iceServers({ ...access, tls }, place)).toEqual(urls.map((url) => ({ urls: url, ...access })));
     expect(iceServers(null, place)).toEqual([]);
   });
 });

@@ -11,9 +11,15 @@ export interface Place {
 
 /**
  * The TURN server inside the gateway, over TCP, where the page came from: whatever carries the page there (a
- * forwarded port, a NodePort) carries the picture too. Behind a proxy that ends TLS there is none: it would pass HTTP only.
+ * forwarded port, a NodePort) carries the picture too. A page over TLS that ends in the gateway gets TURN over TLS as
+ * well, for networks that pass nothing else; ICE prefers it bare. Behind a proxy that ends TLS there is none: it would
+ * pass HTTP only.
  */
 export function iceServers(turn: TurnAccess | null, { protocol, hostname, port }: Place): RTCIceServer[] {
-  if (turn === null || protocol !== "http:") return [];
-  return [{ urls: `turn:${hostname}:${port || "80"}?transport=tcp`, ...turn }];
+  if (turn === null) return [];
+  const { tls, ...access } = turn;
+  const secure = protocol === "https:";
+  if (secure && !tls) return [];
+  const place = `${hostname}:${port || (secure ? "443" : "80")}?transport=tcp`;
+  return (secure ? ["turn", "turns"] : ["turn"]).map((scheme) => ({ urls: `${scheme}:${place}`, ...access }));
 }

@@ -108,6 +108,8 @@ export interface ServerHello {
 export interface TurnAccess {
   username: string;
   credential: string;
+  /** TLS on this port ends in the gateway: TURNS works too. */
+  tls: boolean;
 }
 
 export interface CursorMessage {
@@ -173,7 +175,7 @@ const bodies: Bodies = {
     ticket: text,
     resumed: flag,
     heartbeatMs: number,
-    turn: or(null, shape<TurnAccess>({ username: text, credential: text })),
+    turn: or(null, shape<TurnAccess>({ username: text, credential: text, tls: or(false, flag) })),
   }),
   answer: shape({ sdp: text }),
   ticket: shape({ ticket: text }),
