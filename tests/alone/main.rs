@@ -7,6 +7,7 @@ mod hostile;
 mod isolation;
 mod refusals;
 mod soak;
+mod tls;
 mod turn;
 #[path = "../it/xvfb.rs"]
 #[allow(dead_code)] // Some of it only `it` uses.

@@ -27,11 +27,11 @@ fn access(viewer: &Viewer) -> (String, String) {
 
 #[test]
 fn an_independent_client_gets_through_to_this_gateway_and_to_nobody_else() {
-    let gateway = Gateway::start(&LIGHT);
+    let gateway = Gateway::start(&[&LIGHT[..], &["--tls", "self-signed"]].concat());
     let viewer = Viewer::watching(&gateway);
     let access = access(&viewer);
     let (host, port) = (gateway.address.ip().to_string(), gateway.address.port());
-    for transport in [&[][..], &["-t"]] {
+    for transport in [&[][..], &["-t"], &["-t", "-S"]] {
         // It binds a channel to the port after the one that it is given, twice, then to that one itself.
         let said = client(&gateway, transport, (&host, port - 1), &access);
         assert_eq!(said.matches("allocate response received").count(), 4, "{transport:?}: {said}");

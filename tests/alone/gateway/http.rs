@@ -84,8 +84,8 @@ pub fn greeted(address: SocketAddr) -> WebSocket<TcpStream> {
 }
 
 /// Reads messages until one is wanted; the error is how the socket ended.
-pub fn read_until(
-    socket: &mut WebSocket<TcpStream>,
+pub fn read_until<S: Read + Write>(
+    socket: &mut WebSocket<S>,
     wanted: impl Fn(&serde_json::Value) -> bool,
 ) -> Result<serde_json::Value, End> {
     let mut bye = None;

@@ -1,6 +1,7 @@
 //! The real `deskgate` process on a port of its own, and what can be seen of it from outside.
 
 pub mod http;
+pub mod secure;
 pub mod viewer;
 
 use std::io::{BufRead, BufReader};
