@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import nodePath from "node:path";
 import { test } from "node:test";
+import { Authority } from "./lib/authority.mjs";
 import { Display } from "./lib/desktop.mjs";
 import { Gateway } from "./lib/gateway.mjs";
 import { Forwarder, Joint, Namespace, Nginx } from "./lib/network.mjs";
@@ -11,7 +12,7 @@ import { browser, Viewer } from "./lib/page.mjs";
 import { folder, Scope } from "./lib/run.mjs";
 
 /** A gateway and a browser in two networks that have nothing in common but a forwarder of TCP. */
-async function apart(t) {
+async function apart(t, { args = [], env = {}, pass = "all" } = {}) {
   const scope = new Scope(t);
   const display = scope.add(await Display.start());
   const grid = await display.grid(0);
@@ -19,10 +20,10 @@ async function apart(t) {
     scope.add(await Namespace.create("10.42.0.7")),
     scope.add(await Namespace.create("192.168.1.20")),
   ];
-  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod }));
-  const forward = (port) => Forwarder.start(laptop, `127.0.0.1:${port}`, pod, `127.0.0.1:${gateway.port}`);
+  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, args }));
+  const forward = (port) => Forwarder.start(laptop, `127.0.0.1:${port}`, pod, `127.0.0.1:${gateway.port}`, pass);
   const forwarder = scope.add(await forward(0));
-  const chromium = scope.add(await laptop.browser());
+  const chromium = scope.add(await laptop.browser(env));
   return { scope, display, grid, gateway, forwarder, forward, chromium };
 }
 
@@ -105,6 +106,18 @@ test("the client gets another address: the picture goes on", async (t) => {
   await grid.show(1);
   await viewer.grid(1);
   assert.equal(viewer.loads, 1, "without a reload");
+});
+
+test("nothing passes but TLS: TURN over TLS through the page's own port", async (t) => {
+  const authority = await Authority.create();
+  const [args, env] = [await authority.flags("DNS:localhost"), await authority.home()];
+  const { scope, display, grid, forwarder, chromium } = await apart(t, { args, env, pass: "tls" });
+  const viewer = scope.add(await Viewer.open(chromium, `https://localhost:${forwarder.port}/`));
+  await viewer.grid(0);
+  await grid.show(1);
+  await viewer.grid(1);
+  await viewer.until("the path is known", async () => (await path(viewer)).startsWith("turn/tls"));
+  await types(viewer, display);
 });
 
 test("a browser that may use relays only", async (t) => {

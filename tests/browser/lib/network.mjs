@@ -77,13 +77,13 @@ export class Namespace {
     return new Program(...this.inside(command, args), options);
   }
 
-  /** A browser that lives inside. */
-  browser() {
+  /** A browser that lives inside, with more in its environment. */
+  browser(env = {}) {
     const executablePath = path.join(folder(), "chromium");
     const real = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
     writeFileSync(executablePath, `#!/bin/sh\nexec ip netns exec ${this.name} ${real} "$@"\n`);
     chmodSync(executablePath, 0o755);
-    return chromium.launch({ executablePath, args: FLAGS, headless: true });
+    return chromium.launch({ executablePath, args: FLAGS, headless: true, env: { ...process.env, ...env } });
   }
 
   async close() {
@@ -146,12 +146,15 @@ export class Joint {
   }
 }
 
-/** A forwarder from `entry` (an address in `near`) to `exit` (one in `far`). It can be killed and started again. */
+/**
+ * A forwarder from `entry` (an address in `near`) to `exit` (one in `far`). It can be killed and started again.
+ * `pass`: what it lets through, `all` or `tls`.
+ */
 export class Forwarder {
-  static async start(near, entry, far, exit) {
+  static async start(near, entry, far, exit, pass = "all") {
     const forwarder = new Forwarder();
     const joint = await Joint.start(far, exit);
-    const enter = near.start(process.execPath, [FORWARD, "enter", entry, joint.path]);
+    const enter = near.start(process.execPath, [FORWARD, "enter", entry, joint.path, pass]);
     forwarder.programs = [joint.program, enter];
     forwarder.port = Number(await enter.until("it listens", () => enter.out.trim()));
     return forwarder;
