@@ -119,7 +119,7 @@ fn unless_wait(result: io::Result<usize>) -> io::Result<Option<usize>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::TcpListener;
     use std::sync::Arc;
 
@@ -130,16 +130,16 @@ mod tests {
 
     use super::*;
 
-    type Client = StreamOwned<ClientConnection, TcpStream>;
+    pub type Client = StreamOwned<ClientConnection, TcpStream>;
 
-    fn sockets() -> (TcpStream, TcpStream) {
+    pub fn sockets() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (listener.accept().unwrap().0, client)
     }
 
     /// A carrier behind a finished handshake, and the client at its other end.
-    fn pair() -> (Carrier, Client) {
+    pub fn pair() -> (Carrier, Client) {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
         let provider = Arc::new(ring::default_provider());

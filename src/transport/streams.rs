@@ -260,3 +260,7 @@ impl Stream {
         true
     }
 }
+
+#[cfg(test)]
+#[path = "streams_tests.rs"]
+mod tests;

@@ -36,7 +36,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// Runs `attack` against a gateway that another viewer watches, for as long as [`ATTACK`] at least.
 fn undisturbed(attack: impl Fn(&Gateway)) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let gateway = Gateway::start(&LIGHT);
+    let gateway = Gateway::start(&[&LIGHT[..], &["--tls", "self-signed"]].concat());
     let steady = Viewer::watching(&gateway);
     steady.flow(20);
     let calm = gateway.figures();
@@ -457,7 +457,8 @@ fn idle_dawdling_and_deaf_connections_are_closed() {
         // More than may be at a time: those on top are closed at once.
         // An Allocate without credentials: TURN over TCP, which stays a stranger; and half of one.
         let turn = [&[0, 3, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
-        let firsts = [b"", post.as_bytes(), upgrade.as_bytes(), &turn, &turn[..5]];
+        let handshake = b"\x16\x03\x01\x02\x00\x01";
+        let firsts = [b"", post.as_bytes(), upgrade.as_bytes(), &turn, &turn[..5], handshake];
         let idle: Vec<TcpStream> = (0..1_100).filter_map(|i| open(firsts[i % firsts.len()]).ok()).collect();
         let held = gateway.figures().fds - calm.fds;
         assert!((500..=1_024).contains(&held), "{held} connections are held");

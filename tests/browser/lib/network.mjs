@@ -33,6 +33,8 @@ export class Namespace {
   static async #empty() {
     const namespace = new Namespace(`dg-${process.pid}-${(made += 1)}`);
     await run("ip", ["netns", "add", namespace.name]);
+    // A link-local address that is ready a second late is a change of network to a browser that has just begun to load.
+    await run(...namespace.inside("sysctl", ["-qw", "net.ipv6.conf.default.addr_gen_mode=1"]));
     await namespace.ip("link", "set", "lo", "up");
     return namespace;
   }
