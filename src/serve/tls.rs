@@ -45,7 +45,7 @@ pub enum TlsError {
     #[error("--tls-key {}: a PEM file with one private key, without a passphrase, is expected", .0.display())]
     NoKey(PathBuf),
     /// Two halves of different pairs.
-    #[error("--tls-cert {} is not for the key in --tls-key {}: give the two of one pair", certificate.display(), key.display())]
+    #[error("--tls-cert {} is not for the key in --tls-key {}: give the two of one pair, the gateway's own certificate first in the chain", certificate.display(), key.display())]
     Mismatch {
         /// The chain's file.
         certificate: PathBuf,
@@ -94,10 +94,11 @@ impl Files {
     }
 
     fn certified(&self, pem: &Pem, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem.certificate).flatten().collect();
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate(self.certificate.clone()));
-        }
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem.certificate)
+            .collect::<Result<_, _>>()
+            .ok()
+            .filter(|chain: &Vec<_>| !chain.is_empty())
+            .ok_or_else(|| TlsError::NoCertificate(self.certificate.clone()))?;
         let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|_| TlsError::NoKey(self.key.clone()))?;
         CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -294,6 +295,9 @@ mod tests {
         assert!(rig.refused().contains("is not for the key"), "{}", rig.refused());
         rig.write("no PEM", &key);
         assert!(rig.refused().contains("--tls-cert") && rig.refused().contains("chain"), "{}", rig.refused());
+        let damaged = format!("{certificate}-----BEGIN CERTIFICATE-----\nMII");
+        rig.write(&damaged, &key);
+        assert!(rig.refused().contains("--tls-cert"), "half a chain is none: {}", rig.refused());
         rig.write(&certificate, &certificate);
         assert!(rig.refused().contains("--tls-key") && rig.refused().contains("private key"));
         fs::remove_file(&rig.watch.files.key).unwrap();

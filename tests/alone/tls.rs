@@ -77,7 +77,7 @@ fn inside_tls_are_http_websocket_and_turn_but_no_tls() {
     let (certificate, key) = secure::pair();
     let gateway = Volume::new(&certificate, &key).serve();
     let connect = |protocols: &[&[u8]]| secure::connect(gateway.address, &certificate, protocols);
-    let refusal = connect(&[b"h2"]).err().expect("HTTP/2 is not spoken").to_string();
+    let refusal = connect(&[b"h2"]).expect_err("HTTP/2 is not spoken").to_string();
     assert!(refusal.contains("NoApplicationProtocol"), "{refusal}");
 
     // The greeting says that TLS ends here, or that it does not.

@@ -122,7 +122,8 @@ export function worst(colours, grid) {
 /** Runs in the page; so it must not use anything of this module. */
 export function readColours() {
   const video = [...document.querySelectorAll(".picture:not(.clear, #still)")].at(-1);
-  if (!video || video.videoWidth === 0) return [];
+  // Chromium gives a stream without a picture yet 2 by 2 pixels; a canvas has no `videoWidth`.
+  if (!video || (video.videoWidth ?? video.width) < 100) return [];
   const canvas = document.createElement("canvas");
   const { videoWidth: width = video.width, videoHeight: height = video.height } = video;
   Object.assign(canvas, { width, height });
