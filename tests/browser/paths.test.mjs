@@ -34,14 +34,19 @@ async function types(viewer, display) {
   await watched.program.until("the key arrives", () => watched.of("KeyPress").some(({ keysym }) => keysym === "x"));
 }
 
+function secretFile() {
+  const secret = nodePath.join(folder(), "secret");
+  writeFileSync(secret, "0123456789".repeat(4));
+  return secret;
+}
+
 /** A gateway and a browser on one cable. */
 async function wired(t) {
   const scope = new Scope(t);
   const display = scope.add(await Display.start());
   const grid = await display.grid(0);
   const [pod, laptop] = (await Namespace.pair("10.42.0.7", "10.42.0.20")).map((namespace) => scope.add(namespace));
-  const secret = nodePath.join(folder(), "secret");
-  writeFileSync(secret, "0123456789".repeat(4));
+  const secret = secretFile();
   const args = ["--token-secret-file", secret];
   const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, address: pod.address, args }));
   const chromium = scope.add(await laptop.browser());
@@ -109,15 +114,18 @@ test("the client gets another address: the picture goes on", async (t) => {
 });
 
 test("nothing passes but TLS: TURN over TLS through the page's own port", async (t) => {
-  const authority = await Authority.create();
-  const [args, env] = [await authority.flags("DNS:localhost"), await authority.home()];
-  const { scope, display, grid, forwarder, chromium } = await apart(t, { args, env, pass: "tls" });
-  const viewer = scope.add(await Viewer.open(chromium, `https://localhost:${forwarder.port}/`));
+  const [authority, secret] = [await Authority.create(), secretFile()];
+  const args = [...(await authority.flags("DNS:localhost")), "--token-secret-file", secret];
+  const { scope, display, grid, gateway, forwarder, chromium } = await apart(t, { args, env: await authority.home(), pass: "tls" });
+  const link = await gateway.link(secret, "control");
+  const viewer = scope.add(await Viewer.open(chromium, link.replace(gateway.origin, `https://localhost:${forwarder.port}`)));
   await viewer.grid(0);
   await grid.show(1);
   await viewer.grid(1);
   await viewer.until("the path is known", async () => (await path(viewer)).startsWith("turn/tls"));
   await types(viewer, display);
+  const [cookie] = await viewer.page.context().cookies();
+  assert.deepEqual([cookie.name.slice(0, 16), cookie.secure, cookie.httpOnly], ["__Host-deskgate_", true, true]);
 });
 
 test("a browser that may use relays only", async (t) => {
