@@ -128,6 +128,17 @@ test("nothing passes but TLS: TURN over TLS through the page's own port", async 
   assert.deepEqual([cookie.name.slice(0, 16), cookie.secure, cookie.httpOnly], ["__Host-deskgate_", true, true]);
 });
 
+test("the same with a certificate that the browser warned of: video on the WebSocket", async (t) => {
+  const { scope, display, grid, forwarder, chromium } = await apart(t, { args: ["--tls", "self-signed"], pass: "tls" });
+  const options = { ignoreHTTPSErrors: true };
+  const viewer = scope.add(await Viewer.open(chromium, `https://localhost:${forwarder.port}/`, { options }));
+  await viewer.grid(0);
+  await grid.show(1);
+  await viewer.grid(1);
+  await viewer.until("the path is known", async () => (await path(viewer)) === "websocket");
+  await types(viewer, display);
+});
+
 test("a browser that may use relays only", async (t) => {
   const scope = new Scope(t);
   const display = scope.add(await Display.start());
