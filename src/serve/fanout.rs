@@ -119,7 +119,14 @@ impl Heart {
     /// The page has got a frame.
     pub(super) fn acknowledged(&mut self, socket: u64, viewer: u32, number: u32, now: Instant) {
         let Some((_, flow)) = self.sockets.get_mut(&socket).and_then(|s| s.stream.as_mut()) else { return };
-        if flow.acknowledged(number, now).is_some() && flow.wants_keyframe() {
+        if flow.acknowledged(number, now).is_none() {
+            return;
+        }
+        let (limit, keyframe) = (flow.limit_news(), flow.wants_keyframe());
+        if let Some(kbps) = limit {
+            self.parts.session.handle(Input::Limit { viewer, kbps }, now);
+        }
+        if keyframe {
             self.parts.session.handle(Input::NeedKeyframe { viewer }, now);
         }
     }

@@ -360,7 +360,8 @@ impl Heart {
                 Err(_) => Input::Malformed { viewer },
             },
             PeerEvent::Disconnected => Input::Silent { viewer },
-            PeerEvent::ControlOpen => return,
+            PeerEvent::Limit(kbps) => Input::Limit { viewer, kbps },
+            PeerEvent::ControlOpen | PeerEvent::Arrivals(_) => return,
         };
         self.parts.session.handle(input, now);
     }
@@ -397,7 +398,7 @@ impl Heart {
                 self.parts.capture.set_fps(fps);
                 self.parts.renditions.set_fps(fps);
             }
-            Output::Bitrate(kbps) => self.parts.renditions.set_bitrate(kbps),
+            Output::Bitrate(codec, kbps) => self.parts.renditions.set_bitrate(codec, kbps),
             Output::Phase(PhaseChange::Unlock) => self.parts.capture.set_phase(None),
             Output::Phase(PhaseChange::Lock { interval, later_ms }) => {
                 self.parts.capture.set_phase(Some(interval));

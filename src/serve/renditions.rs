@@ -21,8 +21,8 @@ const GUESS: Size = Size { width: 1280, height: 720 };
 /// A frame that takes more than one part in this many of its bits had too few of them.
 const STARVED: usize = 3;
 
-fn frame_bytes(settings: Settings) -> usize {
-    (settings.bitrate_kbps * 125 / settings.fps.max(1)) as usize
+fn frame_bytes(bitrate_kbps: u32, fps: u32) -> usize {
+    (bitrate_kbps * 125 / fps.max(1)) as usize
 }
 
 /// What to try for each codec, the preferred codec first.
@@ -34,6 +34,9 @@ struct Running {
     fed: bool,
     fallback: Option<String>,
     encoder: Option<String>,
+    bitrate_kbps: u32,
+    /// Bytes that a frame may take: bitrate over frame limit.
+    frame_bytes: Arc<AtomicUsize>,
     /// Who got its last frame.
     reached: BTreeSet<u32>,
 }
@@ -52,8 +55,6 @@ pub struct Renditions {
     metrics: Arc<Metrics>,
     settings: Settings,
     size: Size,
-    /// Bytes that a frame may take: bitrate over frame limit.
-    frame_bytes: Arc<AtomicUsize>,
     wanted: BTreeSet<Codec>,
     fed: BTreeSet<Codec>,
     /// A codec that is encoded for nobody, until its first frame proves that it can be.
@@ -81,7 +82,6 @@ impl Renditions {
             metrics,
             settings,
             size: GUESS,
-            frame_bytes: Arc::new(AtomicUsize::new(frame_bytes(settings))),
             wanted: BTreeSet::new(),
             fed: BTreeSet::new(),
         }
@@ -106,17 +106,20 @@ impl Renditions {
         self.apply();
     }
 
-    /// Settings of every rendition.
-    pub fn set_bitrate(&mut self, kbps: u32) {
-        self.settings.bitrate_kbps = kbps;
-        self.frame_bytes.store(frame_bytes(self.settings), Ordering::Relaxed);
-        self.each(|r| r.set_bitrate(kbps));
+    /// What one rendition is to take.
+    pub fn set_bitrate(&mut self, codec: Codec, kbps: u32) {
+        let Some(running) = self.running.get_mut(&codec) else { return };
+        running.bitrate_kbps = kbps;
+        running.frame_bytes.store(frame_bytes(kbps, self.settings.fps), Ordering::Relaxed);
+        running.rendition.iter().for_each(|r| r.set_bitrate(kbps));
     }
 
-    /// Settings of every rendition.
+    /// Frame limit of every rendition.
     pub fn set_fps(&mut self, fps: u32) {
         self.settings.fps = fps;
-        self.frame_bytes.store(frame_bytes(self.settings), Ordering::Relaxed);
+        for running in self.running.values() {
+            running.frame_bytes.store(frame_bytes(running.bitrate_kbps, fps), Ordering::Relaxed);
+        }
         self.each(|r| r.set_fps(fps));
     }
 
@@ -182,7 +185,7 @@ impl Renditions {
     pub fn report(&self) -> Vec<serde_json::Value> {
         let row = |(codec, r): (&Codec, &Running)| {
             serde_json::json!({
-                "codec": codec.name(), "encoder": r.encoder, "fallback": r.fallback, "fed": r.fed,
+                "codec": codec.name(), "encoder": r.encoder, "fallback": r.fallback, "fed": r.fed, "bitrateKbps": r.bitrate_kbps,
                 "viewers": r.reached.len(),
             })
         };
@@ -225,12 +228,14 @@ impl Renditions {
         self.next_id += 1;
         let config =
             RenditionConfig::new(self.size.padded_even(), self.settings.fps, self.settings.bitrate_kbps);
+        let frame_bytes =
+            Arc::new(AtomicUsize::new(frame_bytes(self.settings.bitrate_kbps, self.settings.fps)));
         let rendition = Rendition::start(
             codec,
             candidates.clone(),
             config,
             self.ending.remove(&codec),
-            self.on_event(id, codec),
+            self.on_event(id, codec, frame_bytes.clone()),
         );
         let running = Running {
             id,
@@ -238,6 +243,8 @@ impl Renditions {
             fed: false,
             fallback: None,
             encoder: None,
+            bitrate_kbps: self.settings.bitrate_kbps,
+            frame_bytes,
             reached: BTreeSet::new(),
         };
         self.running.insert(codec, running);
@@ -259,10 +266,9 @@ impl Renditions {
     }
 
     /// Runs on the encoder's thread: packetised there, once for all viewers.
-    fn on_event(&self, id: u64, codec: Codec) -> OnRendition {
+    fn on_event(&self, id: u64, codec: Codec, frame_bytes: Arc<AtomicUsize>) -> OnRendition {
         let packetizer = Mutex::new(Packetizer::new(codec));
         let (link, capture, metrics) = (self.link.clone(), self.capture.clone(), self.metrics.clone());
-        let frame_bytes = self.frame_bytes.clone();
         Box::new(move |event| match event {
             RenditionEvent::AccessUnit(unit) => {
                 let bytes = unit.data.len();

@@ -81,6 +81,13 @@ pub enum Input {
         /// The codec that it gets.
         codec: Option<Codec>,
     },
+    /// What the way to a viewer carries.
+    Limit {
+        /// To whom.
+        viewer: u32,
+        /// How much, in kbit/s.
+        kbps: u32,
+    },
     /// A decoder needs a key frame.
     NeedKeyframe {
         /// Whose.
@@ -206,8 +213,8 @@ pub enum Output {
     Keyframe(Codec),
     /// Frame limit, frames a second.
     Fps(u32),
-    /// Bitrate of every rendition, kbit/s.
-    Bitrate(u32),
+    /// Bitrate of a rendition, kbit/s.
+    Bitrate(Codec, u32),
     /// Move the capture's slots.
     Phase(PhaseChange),
     /// Give the screen another size.

@@ -78,6 +78,8 @@ pub struct Session {
     phase: PhaseLock,
     keyframes: BTreeMap<Codec, KeyframeRation>,
     renditions: (BTreeSet<Codec>, BTreeSet<Codec>),
+    /// What each of them was last told to take, in kbit/s.
+    bitrates: BTreeMap<Codec, u32>,
     report: Report,
     cursor: Option<ServerMessage>,
     locks: Option<(bool, bool)>,
@@ -106,6 +108,7 @@ impl Session {
             phase: PhaseLock::default(),
             keyframes: BTreeMap::new(),
             renditions: Default::default(),
+            bitrates: BTreeMap::new(),
             report: Report::default(),
             cursor: None,
             locks: None,
@@ -148,6 +151,8 @@ impl Session {
                 // A new peer connection is a new page: its input starts over.
                 if let Some(v) = self.viewers.get_mut(&viewer) {
                     (v.seq, v.relative) = (None, None);
+                    // What the WebSocket carries is still so.
+                    v.limit_kbps = v.limit_kbps.filter(|_| v.stream.is_some());
                 }
                 self.set_media(viewer, Media::Connecting(codec), now);
             }
@@ -156,6 +161,13 @@ impl Session {
             Input::Disconnected { viewer } => {
                 self.set_media(viewer, Media::None, now);
                 self.release_held(viewer);
+            }
+            Input::Limit { viewer, kbps } => {
+                if let Some(v) = self.viewers.get_mut(&viewer) {
+                    v.limit_kbps = Some(kbps);
+                }
+                // Several times a second on a narrow way, and nothing that status shows.
+                return self.update_bitrates();
             }
             Input::Streaming { viewer, codec } => self.streaming(viewer, codec, now),
             Input::NeedKeyframe { viewer } => self.need_keyframe(viewer, now),
@@ -396,7 +408,7 @@ impl Session {
 
     fn streaming(&mut self, viewer: u32, codec: Option<Codec>, now: Instant) {
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
-        v.stream = codec;
+        (v.stream, v.limit_kbps) = (codec, None);
         if codec.is_some() && self.control.holder() == Some(viewer) {
             self.unlock_phase();
         }
@@ -438,7 +450,25 @@ impl Session {
             self.report.keep_encoders(&running);
             self.keyframes.retain(|codec, _| running.contains(codec));
             self.renditions = (running.clone(), fed.clone());
+            self.bitrates.retain(|codec, _| running.contains(codec));
             self.outputs.push_back(Output::Renditions { running, fed });
+        }
+        self.update_bitrates();
+    }
+
+    /// A rendition takes what the way to the controller carries; without one who looks, what the widest way carries:
+    /// others skip frames.
+    fn update_bitrates(&mut self) {
+        let most = self.settings.bitrate_kbps;
+        for &codec in &self.renditions.1 {
+            let watching = self.viewers.iter().filter(|(_, v)| v.watches(codec));
+            let limit = |v: &Viewer| v.limit_kbps.map_or(most, |limit| limit.min(most));
+            let holder = watching.clone().find(|(id, _)| self.control.holder() == Some(**id));
+            let widest = watching.map(|(_, v)| limit(v)).max();
+            let kbps = holder.map(|(_, v)| limit(v)).or(widest).unwrap_or(most);
+            if self.bitrates.insert(codec, kbps) != Some(kbps) {
+                self.outputs.push_back(Output::Bitrate(codec, kbps));
+            }
         }
     }
 

@@ -107,7 +107,7 @@ impl Session {
         }
         if let Some(kbps) = change.bitrate_kbps {
             self.settings.bitrate_kbps = kbps.clamp(*BITRATE_KBPS.start(), *BITRATE_KBPS.end());
-            self.outputs.push_back(Output::Bitrate(self.settings.bitrate_kbps));
+            self.update_bitrates();
         }
         if let Some(fps) = change.fps {
             self.settings.fps = fps.clamp(*FPS.start(), *FPS.end());

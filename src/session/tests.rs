@@ -318,8 +318,31 @@ fn settings_are_clamped_and_the_controllers() {
     rig.hello(2, Principal::viewer("b"), None);
     let change = ClientMessage::Settings(SettingsChange { bitrate_kbps: Some(u32::MAX), fps: Some(0) });
     assert!(!rig.message(2, change.clone()).iter().any(|o| matches!(o, Output::Fps(_))));
+    rig.watch(1, Codec::H264);
     let outputs = rig.message(1, change);
-    assert!(outputs.contains(&Output::Bitrate(200_000)) && outputs.contains(&Output::Fps(5)));
+    assert!(outputs.contains(&Output::Bitrate(Codec::H264, 200_000)) && outputs.contains(&Output::Fps(5)));
+}
+
+#[test]
+fn a_rendition_takes_what_the_controllers_way_carries_or_the_widest() {
+    let mut rig = Rig::new();
+    for viewer in 1..=3 {
+        rig.hello(viewer.into(), Principal::controller(viewer.to_string()), None);
+        rig.watch(viewer, Codec::H264);
+    }
+    let mut limit = |viewer, kbps| {
+        rig.session.handle(Input::Limit { viewer, kbps }, rig.now);
+        rig.drain()
+    };
+    let told = |kbps| vec![Output::Bitrate(Codec::H264, kbps)];
+    assert_eq!(limit(2, 1_000), [], "another one's narrow way slows nobody down");
+    assert_eq!(limit(1, 3_000), told(3_000));
+    assert_eq!(limit(1, 50_000), told(8_000), "never more than the settings say");
+    limit(1, 3_000);
+    rig.session.handle(Input::Silent { viewer: 1 }, rig.now);
+    assert!(rig.drain().contains(&Output::Bitrate(Codec::H264, 8_000)), "the third has no limit");
+    rig.session.handle(Input::Silent { viewer: 3 }, rig.now);
+    assert!(rig.drain().contains(&Output::Bitrate(Codec::H264, 1_000)));
 }
 
 #[test]

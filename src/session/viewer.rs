@@ -62,6 +62,8 @@ pub struct Viewer {
     pub media: Media,
     /// Video on its WebSocket, for as long as WebRTC does not reach it.
     pub stream: Option<Codec>,
+    /// What the way to it carries, in kbit/s; none where no limit has shown.
+    pub limit_kbps: Option<u32>,
     /// False while its tab is hidden.
     pub visible: bool,
     /// Its window.
@@ -102,6 +104,7 @@ impl Viewer {
             socket: Some(socket),
             media: Media::None,
             stream: None,
+            limit_kbps: None,
             visible,
             viewport,
             held: Held::default(),

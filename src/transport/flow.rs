@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::congestion::{Arrival, Congestion};
+
 /// How much longer than the shortest round trip a frame may take before no more are sent behind it.
 const BEHIND: Duration = Duration::from_millis(150);
 /// Bytes that may be on their way, unless it is one frame.
@@ -41,6 +43,8 @@ pub struct Flow {
     round_trip: Option<Duration>,
     shortest: Option<Duration>,
     moved: Instant,
+    epoch: Instant,
+    congestion: Congestion,
 }
 
 impl Flow {
@@ -53,6 +57,8 @@ impl Flow {
             round_trip: None,
             shortest: None,
             moved: now,
+            epoch: now,
+            congestion: Congestion::new(now),
         }
     }
 
@@ -80,17 +86,28 @@ impl Flow {
         self.on_their_way.push_back(Sent { number, at: now, bytes });
     }
 
-    /// The page has this frame, and so all before it. Gives their bytes, and how long the frame took there and its
-    /// acknowledgement back; nothing for a frame that is not on its way.
-    pub fn acknowledged(&mut self, number: u32, now: Instant) -> Option<(usize, Duration)> {
+    /// The page has this frame, and so all before it. Gives how long it took there and its acknowledgement back; nothing
+    /// for a frame that is not on its way.
+    pub fn acknowledged(&mut self, number: u32, now: Instant) -> Option<Duration> {
         let at = self.on_their_way.iter().position(|sent| sent.number == number)?;
-        let arrived = self.on_their_way.drain(..=at).fold((0, now), |(bytes, _), s| (bytes + s.bytes, s.at));
-        let round_trip = now.saturating_duration_since(arrived.1);
-        self.bytes -= arrived.0;
+        let arrived_us = now.saturating_duration_since(self.epoch).as_micros() as i64;
+        let arrived: Vec<Arrival> = self
+            .on_their_way
+            .drain(..=at)
+            .map(|s| Arrival { sent: s.at, arrived_us: Some(arrived_us), bytes: s.bytes })
+            .collect();
+        self.congestion.handle(&arrived, now);
+        let round_trip = now.saturating_duration_since(arrived.last()?.sent);
+        self.bytes -= arrived.iter().map(|a| a.bytes).sum::<usize>();
         self.moved = now;
         self.round_trip = Some(round_trip);
         self.shortest = Some(self.shortest.map_or(round_trip, |shortest| shortest.min(round_trip)));
-        Some((arrived.0, round_trip))
+        Some(round_trip)
+    }
+
+    /// What the way carries, in kbit/s, when that has changed.
+    pub fn limit_news(&mut self) -> Option<u32> {
+        self.congestion.news()
     }
 
     /// The last frame's way there and its acknowledgement's back.
@@ -129,7 +146,7 @@ mod tests {
         assert_eq!(flow.verdict(false, start), Verdict::NeedsKeyframe);
         assert_eq!(flow.verdict(true, start), Verdict::Send);
         flow.sent(1, FRAME, start);
-        assert_eq!(flow.acknowledged(1, start + ms(20)), Some((FRAME, ms(20))));
+        assert_eq!(flow.acknowledged(1, start + ms(20)), Some(ms(20)));
         flow
     }
 
@@ -143,7 +160,7 @@ mod tests {
         assert_eq!(flow.verdict(false, start + ms(30 + 171)), Verdict::Behind);
         assert_eq!(flow.verdict(true, start + ms(300)), Verdict::Behind, "key frames too");
         assert!(!flow.wants_keyframe());
-        assert_eq!(flow.acknowledged(3, start + ms(300)), Some((2 * FRAME, ms(100))));
+        assert_eq!(flow.acknowledged(3, start + ms(300)), Some(ms(100)));
         assert!(flow.wants_keyframe());
         assert_eq!(flow.verdict(false, start + ms(301)), Verdict::NeedsKeyframe);
         assert_eq!(flow.verdict(true, start + ms(302)), Verdict::Send);
@@ -155,7 +172,7 @@ mod tests {
         let mut flow = flowing(start);
         flow.sent(2, MAX_BYTES + 1, start);
         assert_eq!(flow.verdict(true, start), Verdict::Behind);
-        assert_eq!(flow.acknowledged(2, start), Some((MAX_BYTES + 1, ms(0))));
+        assert_eq!(flow.acknowledged(2, start), Some(ms(0)));
         for number in 0..MAX_FRAMES as u32 {
             assert_ne!(flow.verdict(true, start), Verdict::Behind);
             flow.sent(number, 1, start);

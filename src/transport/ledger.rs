@@ -1,8 +1,11 @@
-//! PURE. What was sent to one viewer, packet by packet: the seam that congestion control plugs into, and
-//! today's source of the bitrate that status shows.
+//! PURE. What was sent to one viewer, packet by packet: what congestion control looks packets up in, and the source
+//! of the bitrate that status shows.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use super::congestion::Arrival;
+use super::feedback::Arrivals;
 
 /// Packets remembered: more than two seconds at 20 Mbit/s.
 const CAPACITY: usize = 4_096;
@@ -51,6 +54,19 @@ impl Ledger {
             .map(|s| u64::from(s.size))
             .sum();
         (bytes * 8 * 1_000).checked_div(window.as_millis() as u64).unwrap_or(0)
+    }
+
+    /// What was heard of packets: each that was sent, with its arrival.
+    pub fn arrivals(&self, report: &Arrivals) -> Vec<Arrival> {
+        let Some(start) = self.sent.iter().rposition(|sent| sent.number == Some(report.first)) else {
+            return Vec::new();
+        };
+        let told = |sent: &Sent| report.times.get(usize::from(sent.number?.wrapping_sub(report.first)));
+        let heard = |sent: &Sent| {
+            let arrived_us = *told(sent)?;
+            Some(Arrival { sent: sent.at, arrived_us, bytes: sent.size.into() })
+        };
+        self.sent.range(start..).take(report.times.len()).filter_map(heard).collect()
     }
 
     /// Packets, bytes and retransmissions since the start.

@@ -2,6 +2,8 @@
 
 pub mod build;
 pub mod carrier;
+pub mod congestion;
+pub mod feedback;
 pub mod flow;
 pub mod framing;
 pub mod ledger;

@@ -17,6 +17,7 @@ use rtc::crypto::{CryptoError, RTCCryptoProvider};
 use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::Message;
 
+use super::congestion::Congestion;
 use super::ledger::{Ledger, Sent, rtp_header};
 use super::packetize::PacketizedFrame;
 use super::peer::{Peer, PeerEvent, Transmit};
@@ -57,6 +58,7 @@ struct Slot {
     rtx_ssrc: u32,
     transport_cc: Option<u8>,
     ledger: Ledger,
+    congestion: Congestion,
     heard_at: Instant,
     budget: Bucket,
     rtcp_sources: BTreeSet<u32>,
@@ -78,6 +80,13 @@ pub struct Refused {
 }
 
 impl Slot {
+    /// What follows from an event for everybody else.
+    fn digest(&mut self, event: PeerEvent, now: Instant) -> Option<PeerEvent> {
+        let PeerEvent::Arrivals(report) = event else { return Some(event) };
+        self.congestion.handle(&self.ledger.arrivals(&report), now);
+        self.congestion.news().map(PeerEvent::Limit)
+    }
+
     /// Whether a datagram of its own path may go on to the peer.
     fn admits(&mut self, bytes: &[u8], now: Instant) -> bool {
         if !self.budget.take(now) {
@@ -168,6 +177,7 @@ impl Mux {
             rtx_ssrc,
             transport_cc,
             ledger: Ledger::default(),
+            congestion: Congestion::new(now),
             heard_at: now,
             budget: Bucket::new(DATAGRAMS.0, DATAGRAMS.1, now),
             rtcp_sources: BTreeSet::new(),
@@ -421,7 +431,7 @@ impl Mux {
             loop {
                 let mut idle = true;
                 while let Some(event) = slot.peer.poll_event() {
-                    events.push_back((viewer, event));
+                    events.extend(slot.digest(event, now).map(|event| (viewer, event)));
                     idle = false;
                 }
                 while let Some(transmit) = slot.peer.poll_transmit() {

@@ -1,5 +1,6 @@
 //! PURE. One viewer's WebRTC connection over `rtc`: datagrams in, datagrams and events out.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -12,12 +13,14 @@ use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 use rtc::rtp;
 use rtc::rtp_transceiver::RTCRtpSenderId;
 use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
 use super::build::{self, PeerConfig};
+use super::feedback::Arrivals;
 use super::offer::{self, OfferError};
 use super::packetize::PacketizedFrame;
 use super::send::Class;
@@ -58,6 +61,10 @@ pub enum PeerEvent {
     ControlOpen,
     /// The decoder lost its reference (PLI or FIR).
     KeyframeRequest,
+    /// Which packets have arrived, and when.
+    Arrivals(Arrivals),
+    /// What the way to this viewer carries has changed: kbit/s.
+    Limit(u32),
     /// A text message of the control channel.
     Text(Bytes),
     /// A binary message of the control or the motion channel.
@@ -84,6 +91,8 @@ pub struct Peer {
     /// In an infinite GOP a decoder can start at nothing but a key frame.
     awaits_keyframe: bool,
     remote_candidates: usize,
+    /// Reports of arrival that came in one packet with something else.
+    reports: VecDeque<Arrivals>,
 }
 
 impl Peer {
@@ -117,6 +126,7 @@ impl Peer {
             control_open: false,
             awaits_keyframe: true,
             remote_candidates: 0,
+            reports: VecDeque::new(),
         };
         Ok((peer, built.answer))
     }
@@ -267,12 +277,15 @@ impl Peer {
                 return Some(event);
             }
         }
-        while let Some(TaggedRTCMessage { message, .. }) = self.pc.poll_read() {
+        loop {
+            if let Some(report) = self.reports.pop_front() {
+                return Some(PeerEvent::Arrivals(report));
+            }
+            let TaggedRTCMessage { message, .. } = self.pc.poll_read()?;
             if let Some(event) = self.message_event(message) {
                 return Some(event);
             }
         }
-        None
     }
 
     fn connection_event(&mut self, event: RTCPeerConnectionEvent) -> Option<PeerEvent> {
@@ -310,6 +323,8 @@ impl Peer {
                 Some(if message.is_string { PeerEvent::Text(data) } else { PeerEvent::Input(data) })
             }
             RTCMessage::RtcpPacket(_, packets) => {
+                let reports = packets.iter().filter_map(|p| p.as_any().downcast_ref::<TransportLayerCc>());
+                self.reports.extend(reports.map(Arrivals::from));
                 let keyframe = packets
                     .iter()
                     .any(|p| p.as_any().is::<PictureLossIndication>() || p.as_any().is::<FullIntraRequest>());

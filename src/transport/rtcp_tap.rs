@@ -6,10 +6,11 @@ use std::time::Instant;
 use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
-/// Marks key-frame requests for delivery; touches nothing else.
+/// Marks key-frame requests and reports of arrival for delivery; touches nothing else.
 #[derive(Default)]
 pub struct RtcpTap {
     read: VecDeque<TaggedPacket>,
@@ -20,7 +21,7 @@ fn wanted(packet: &Packet) -> bool {
     let Packet::Rtcp(packets) = packet else { return false };
     packets.iter().any(|p| {
         let p = p.as_any();
-        p.is::<PictureLossIndication>() || p.is::<FullIntraRequest>()
+        p.is::<PictureLossIndication>() || p.is::<FullIntraRequest>() || p.is::<TransportLayerCc>()
     })
 }
 
