@@ -350,6 +350,7 @@ impl Heart {
                 self.parts.mux.remove(viewer);
                 Input::Disconnected { viewer }
             }
+            PeerEvent::Path(path) => Input::Path { viewer, path },
             PeerEvent::KeyframeRequest => Input::NeedKeyframe { viewer },
             PeerEvent::Input(bytes) => {
                 self.parts.metrics.input.inc();

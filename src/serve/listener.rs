@@ -102,7 +102,8 @@ impl Connection {
         let (kind, early) = timeout_at(self.deadline, identify(&mut stream)).await??;
         match (kind, self.port.tls.clone()) {
             (Sniffed::Http, _) => self.http(stream, false).await,
-            (Sniffed::Turn, _) => self.media(Carrier::plain(stream.into_std()?), early)?,
+            (Sniffed::Turn, _) => self.media(Carrier::plain(stream.into_std()?), Framing::Turn, early)?,
+            (Sniffed::IceTcp, _) => self.media(Carrier::plain(stream.into_std()?), Framing::Ice, early)?,
             (Sniffed::Tls, Some(tls)) => self.tls(&tls, stream, handshakes).await?,
             (kind, _) => return Err(unserved(kind)),
         }
@@ -120,7 +121,7 @@ impl Connection {
             (Sniffed::Http, _) => self.http(stream, true).await,
             (Sniffed::Turn, early) => {
                 let (socket, session) = stream.into_inner();
-                self.media(Carrier::tls(socket.into_std()?, session), early)?;
+                self.media(Carrier::tls(socket.into_std()?, session), Framing::Turn, early)?;
             }
             (kind, _) => return Err(unserved(kind)),
         }
@@ -133,8 +134,8 @@ impl Connection {
     }
 
     /// Hands it over to the gateway's loop.
-    fn media(self, carrier: Carrier, early: Vec<u8>) -> io::Result<()> {
-        let accepted = Accepted { carrier, framing: Framing::Turn, early, place: Box::new(self.permit) };
+    fn media(self, carrier: Carrier, framing: Framing, early: Vec<u8>) -> io::Result<()> {
+        let accepted = Accepted { carrier, framing, early, place: Box::new(self.permit) };
         let taken = self.port.link.send(Command::Media(accepted));
         if taken { Ok(()) } else { Err(io::Error::other("the gateway's loop does not take it")) }
     }

@@ -1,29 +1,19 @@
 //! `/api/status`: everything that can be said about the gateway, for people and programs that look into a fault.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::heart::{Heart, TICK};
+use crate::wire::signal::MediaPath;
 
 impl Heart {
     pub(super) fn status(&self, now: Instant) -> Value {
         let parts = &self.parts;
         let stats = parts.capture.stats();
         let refused = parts.mux.refused();
-        let viewers: Vec<Value> = parts
-            .mux
-            .viewers()
-            .filter_map(|v| {
-                let ledger = parts.mux.ledger(v)?;
-                let (packets, bytes, retransmissions) = ledger.totals();
-                Some(json!({
-                    "viewer": v, "bitrate": ledger.bitrate(now, TICK), "packets": packets, "bytes": bytes,
-                    "retransmissions": retransmissions,
-                }))
-            })
-            .collect();
         json!({
             "session": parts.name,
             "ready": parts.link.flags().ready.load(Ordering::Relaxed),
@@ -35,11 +25,39 @@ impl Heart {
                 "connects": stats.connects, "shm": stats.shm.map(|m| format!("{m:?}").to_lowercase()),
             },
             "renditions": parts.renditions.report(),
-            "media": viewers,
+            "media": self.media(now),
             "refused": {
                 "unknown": refused.unknown, "integrity": refused.integrity, "unverified": refused.unverified,
                 "excess": refused.excess,
             },
         })
+    }
+
+    /// Everybody that media is sent to, or is to be: by WebRTC, or on a WebSocket.
+    fn media(&self, now: Instant) -> Vec<Value> {
+        let (mux, session) = (&self.parts.mux, &self.parts.session);
+        let streams =
+            self.sockets.values().filter_map(|s| Some((s.viewer?, s.stream.as_ref()?.1.round_trip())));
+        let streams: BTreeMap<u32, Option<Duration>> = streams.collect();
+        let viewers: BTreeSet<u32> = mux.viewers().chain(streams.keys().copied()).collect();
+        let of = |viewer: u32| {
+            let path = session.media_path(viewer);
+            let round_trip = match path {
+                Some(MediaPath::Websocket) => streams.get(&viewer).copied().flatten(),
+                _ => mux.round_trip(viewer),
+            };
+            let ledger = mux.ledger(viewer);
+            let totals = ledger.map(|ledger| ledger.totals());
+            json!({
+                "viewer": viewer,
+                "path": path,
+                "rttMs": round_trip.map(|t| t.as_secs_f64() * 1e3),
+                "bitrate": ledger.map(|ledger| ledger.bitrate(now, TICK)),
+                "packets": totals.map(|(packets, ..)| packets),
+                "bytes": totals.map(|(_, bytes, _)| bytes),
+                "retransmissions": totals.map(|(.., retransmissions)| retransmissions),
+            })
+        };
+        viewers.into_iter().map(of).collect()
     }
 }

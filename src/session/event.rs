@@ -10,7 +10,7 @@ use super::phase::PhaseChange;
 use super::principal::Principal;
 use super::ticket::Ticket;
 use crate::frame::{Codec, ScreenMode, Size};
-use crate::wire::signal::{ByeReason, ClientMessage, ServerMessage};
+use crate::wire::signal::{ByeReason, ClientMessage, MediaPath, ServerMessage};
 
 /// Something happened.
 #[derive(Debug)]
@@ -63,6 +63,13 @@ pub enum Input {
     Connected {
         /// To whom.
         viewer: u32,
+    },
+    /// Media takes this way now.
+    Path {
+        /// To whom.
+        viewer: u32,
+        /// Which.
+        path: MediaPath,
     },
     /// Nothing is heard of a viewer on its media path.
     Silent {

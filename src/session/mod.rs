@@ -39,7 +39,9 @@ use self::phase::PhaseLock;
 use self::report::Report;
 use self::viewer::{Media, Viewer, Viewport};
 use crate::frame::{Codec, STANDARD_DPI, ScreenMode};
-use crate::wire::signal::{ByeReason, ClientMessage, ErrorCode, Right, ServerMessage, Settings, screens_of};
+use crate::wire::signal::{
+    ByeReason, ClientMessage, ErrorCode, MediaPath, Right, ServerMessage, Settings, screens_of,
+};
 use crate::wire::{HEARTBEAT_MS, HELD_TIMEOUT_MS};
 
 /// Held keys are released when their viewer is not heard for this long.
@@ -157,6 +159,11 @@ impl Session {
                 self.set_media(viewer, Media::Connecting(codec), now);
             }
             Input::Connected { viewer } => self.connected(viewer, now),
+            Input::Path { viewer, path } => {
+                if let Some(v) = self.viewers.get_mut(&viewer) {
+                    v.path = Some(path);
+                }
+            }
             Input::Silent { viewer } => self.silent(viewer, now),
             Input::Disconnected { viewer } => {
                 self.set_media(viewer, Media::None, now);
@@ -248,6 +255,11 @@ impl Session {
     /// Viewers that are here.
     pub fn viewer_count(&self) -> usize {
         self.viewers.len()
+    }
+
+    /// How media reaches a viewer.
+    pub fn media_path(&self, viewer: u32) -> Option<MediaPath> {
+        self.viewers.get(&viewer)?.media_path()
     }
 
     /// What a viewer would be told, for `/api/status`.

@@ -72,10 +72,6 @@ impl Report {
             None => (None, None, None),
         };
         let waiting = self.size.is_none().then(|| "waiting for the desktop to start".to_owned());
-        let path = viewer.and_then(|v| match v.media {
-            Media::Connected(_) => Some("udp"),
-            _ => v.stream.map(|_| "websocket"),
-        });
         Status {
             display: if self.size.is_some() && self.down.is_none() {
                 DisplayState::Live
@@ -86,7 +82,7 @@ impl Report {
             codec: codec.map(|c| c.name().to_owned()),
             encoder,
             fallback,
-            path: path.map(str::to_owned),
+            path: viewer.and_then(Viewer::media_path),
             can_resize: self.can_resize,
             viewers: viewers
                 .iter()

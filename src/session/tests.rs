@@ -486,13 +486,14 @@ fn video_on_the_websocket_is_watched_until_it_is_ended_or_its_socket_closes() {
     assert_eq!(renditions(&begun), Some((vec![Codec::Vp8], vec![Codec::Vp8])));
     assert!(begun.iter().any(|o| matches!(o, Output::Keyframe(Codec::Vp8))));
     assert!(rig.session.watchers(Codec::Vp8).eq([1]));
-    let path = |rig: &Rig| rig.session.viewers[&1].told.as_ref().and_then(|s| s.path.clone());
-    assert_eq!(path(&rig).as_deref(), Some("websocket"));
+    let path = |rig: &Rig| rig.session.viewers[&1].told.as_ref().and_then(|s| s.path);
+    assert_eq!(path(&rig), Some(MediaPath::Websocket));
 
     // WebRTC gets through, with another codec: for a moment both are sent.
     let both = rig.watch(1, Codec::H264);
     assert_eq!(renditions(&both), Some((vec![Codec::H264, Codec::Vp8], vec![Codec::H264, Codec::Vp8])));
-    assert_eq!(path(&rig).as_deref(), Some("udp"));
+    rig.session.handle(Input::Path { viewer: 1, path: MediaPath::TurnTcp }, rig.now);
+    assert_eq!(path(&rig), Some(MediaPath::TurnTcp));
     let ended = stream(&mut rig, None);
     assert_eq!(renditions(&ended), Some((vec![Codec::H264], vec![Codec::H264])));
 

@@ -6,7 +6,7 @@ use super::held::Held;
 use super::principal::Principal;
 use super::rate::Bucket;
 use crate::frame::Codec;
-use crate::wire::signal::{CssSize, Fit, Right, Status};
+use crate::wire::signal::{CssSize, Fit, MediaPath, Right, Status};
 
 /// Messages a second, and at once, before a viewer is told to slow down.
 const MESSAGES: (u32, u32) = (50, 200);
@@ -64,6 +64,8 @@ pub struct Viewer {
     pub stream: Option<Codec>,
     /// What the way to it carries, in kbit/s; none where no limit has shown.
     pub limit_kbps: Option<u32>,
+    /// The way that WebRTC takes to it; the last one, while there is none.
+    pub path: Option<MediaPath>,
     /// False while its tab is hidden.
     pub visible: bool,
     /// Its window.
@@ -105,6 +107,7 @@ impl Viewer {
             media: Media::None,
             stream: None,
             limit_kbps: None,
+            path: None,
             visible,
             viewport,
             held: Held::default(),
@@ -122,6 +125,14 @@ impl Viewer {
     /// True if it has this right.
     pub fn may(&self, right: Right) -> bool {
         self.principal.rights.contains(&right)
+    }
+
+    /// How its media reaches it now.
+    pub fn media_path(&self) -> Option<MediaPath> {
+        match self.media {
+            Media::Connected(_) => self.path,
+            _ => self.stream.map(|_| MediaPath::Websocket),
+        }
     }
 
     /// Codecs that are encoded on its account, looking or not.

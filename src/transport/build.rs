@@ -11,7 +11,9 @@ use rtc::peer_connection::configuration::interceptor_registry::configure_twcc_se
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, SettingEngineBuilder};
 use rtc::peer_connection::sdp::RTCSessionDescription;
-use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
+use rtc::peer_connection::transport::{
+    CandidateConfig, CandidateHostConfig, RTCIceCandidate, RTCIceCandidateInit,
+};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
@@ -24,6 +26,7 @@ use rtc::shared::error::{Error, Result};
 use super::offer::{OfferError, VideoFormat};
 use super::rtcp_tap::RtcpTap;
 use crate::frame::Codec;
+use crate::turn::relayed;
 use crate::wire::{CONTROL_CHANNEL, MAX_JSON_BYTES, MOTION_CHANNEL};
 
 /// Header extension that tells the receiver to render at once (libwebrtc's `playout-delay`).
@@ -124,24 +127,17 @@ fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -
         }
     }
     for address in &config.candidates {
-        let candidate = CandidateHostConfig {
-            base_config: CandidateConfig {
-                network: "udp".to_owned(),
-                address: address.ip().to_string(),
-                port: address.port(),
-                component: 1,
-                ..Default::default()
-            },
-            ..Default::default()
-        }
-        .new_candidate_host()?;
-        pc.add_local_candidate(RTCIceCandidate::from(&candidate).to_json()?)?;
+        pc.add_local_candidate(host_candidate(*address)?)?;
     }
     pc.add_local_candidate(Default::default())?;
     let answer = pc.create_answer(None)?;
     pc.set_local_description(now, answer.clone())?;
     // Only now do the candidates stand in the description.
     let answer = pc.local_description().unwrap_or(answer).sdp;
+    // These are for the core alone: a page knows by itself where it can connect to.
+    for address in relayed::ICE_TCP {
+        pc.add_local_candidate(host_candidate(address)?)?;
+    }
     let Some(mut sender) = pc.rtp_sender(video) else { return Err(Error::ErrRTPSenderNotExisted) };
     let parameters = &sender.get_parameters().rtp_parameters;
     let payload_type = parameters
@@ -152,6 +148,20 @@ fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -
     let extension = |uri| parameters.header_extensions.iter().find(|e| e.uri == uri).map(|e| e.id as u8);
     let (playout_delay, transport_cc) = (extension(PLAYOUT_DELAY_URI), extension(TRANSPORT_CC_URI));
     Ok(Built { pc, answer, video, payload_type, playout_delay, transport_cc, control, motion })
+}
+
+fn host_candidate(address: SocketAddr) -> Result<RTCIceCandidateInit> {
+    let candidate = CandidateHostConfig {
+        base_config: CandidateConfig {
+            network: "udp".to_owned(),
+            address: address.ip().to_string(),
+            port: address.port(),
+            component: 1,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    RTCIceCandidate::from(&candidate.new_candidate_host()?).to_json()
 }
 
 fn mime(codec: Codec) -> String {

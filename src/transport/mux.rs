@@ -4,7 +4,8 @@
 //! routed by 5-tuple, and only from a 5-tuple from which an authenticated Binding request has come.
 //!
 //! What comes through the TURN server inside is a packet from its relayed address like any other; what goes to such
-//! an address goes back through it.
+//! an address goes back through it. An ICE-TCP connection (RFC 6544), too, is a path like any other: from its client
+//! to [`crate::turn::relayed::ICE_TCP`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -12,25 +13,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use rtc::crypto::{CryptoError, RTCCryptoProvider};
+use rtc::stun::attributes::ATTR_USE_CANDIDATE;
 use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::Message;
 
 use super::congestion::Congestion;
+use super::framing::Framing;
 use super::ledger::{Ledger, Sent, rtp_header};
 use super::packetize::PacketizedFrame;
+use super::paths::{Known, Nomination, Path, Paths};
 use super::peer::{Peer, PeerEvent, Transmit};
 use super::port::{self, Datagram, TransactionId};
+use super::route::{client_of, ice_path, kind_of, route, to_client};
 use super::send::{Class, SendStage};
 use super::streams::Source;
 use crate::frame::Codec;
 use crate::session::Bucket;
 use crate::turn::credential::{Credentials, Keys, User};
-use crate::turn::{Client, Moment, Output, Server, Transport, relayed};
+use crate::turn::{Client, Moment, Output, Server, Transport};
+use crate::wire::signal::MediaPath;
 
-/// Paths remembered for one viewer; the oldest falls out (network changes, dual stack).
-const MAX_PATHS: usize = 16;
 /// How long a Binding request of ours may be answered.
 const TRANSACTION_LIFE: Duration = Duration::from_secs(10);
 /// Most transactions remembered.
@@ -48,13 +51,20 @@ const CREDENTIAL_LIFE_S: u64 = 24 * 3_600;
 /// A path on which its viewer was heard this recently is nobody else's.
 const PATH_IN_USE: Duration = Duration::from_secs(5);
 
-/// Our address and theirs.
-type Path = (SocketAddr, SocketAddr);
+/// A Binding request of ours that may be answered.
+struct Check {
+    viewer: u32,
+    /// The pair that the core checks.
+    pair: Path,
+    /// Where it went.
+    path: Path,
+    sent: Instant,
+}
 
 struct Slot {
     peer: Peer,
     ufrag: String,
-    paths: VecDeque<Path>,
+    known: Known,
     rtx_ssrc: u32,
     transport_cc: Option<u8>,
     ledger: Ledger,
@@ -64,6 +74,14 @@ struct Slot {
     rtcp_sources: BTreeSet<u32>,
     /// The connection that its media left on last; none: the UDP socket.
     stream: Option<u64>,
+    /// The pair that the core has selected.
+    selected: Option<Path>,
+    /// What the viewer wants instead.
+    nomination: Nomination,
+    /// The path that its media left on last, and of what kind that is.
+    used: Option<(Path, MediaPath)>,
+    /// The last round trip of a check on it.
+    round_trip: Option<Duration>,
 }
 
 /// Datagrams that were not taken, by reason.
@@ -85,6 +103,25 @@ impl Slot {
         let PeerEvent::Arrivals(report) = event else { return Some(event) };
         self.congestion.handle(&self.ledger.arrivals(&report), now);
         self.congestion.news().map(PeerEvent::Limit)
+    }
+
+    /// Where what the core sends to this pair is to go instead. Checks of the selected pair go with the media: they
+    /// are how the core knows that its viewer is there (RFC 7675).
+    fn path_of(&self, viewer: u32, pair: Path, paths: &Paths) -> Option<Path> {
+        let wanted =
+            self.nomination.path().filter(|wanted| *wanted != pair && self.selected == Some(pair))?;
+        paths.get(wanted).is_some_and(|owner| owner.viewer == viewer).then_some(wanted)
+    }
+
+    /// The kind of path that media leaves on now, if it was another one before.
+    fn uses(&mut self, path: Path, turn: &Server) -> Option<MediaPath> {
+        if self.used.is_some_and(|(used, _)| used == path) {
+            return None;
+        }
+        let kind = kind_of(turn, path);
+        self.round_trip = None;
+        let before = self.used.replace((path, kind));
+        before.is_none_or(|(_, before)| before != kind).then_some(kind)
     }
 
     /// Whether a datagram of its own path may go on to the peer.
@@ -111,8 +148,8 @@ pub struct Mux {
     crypto: Arc<dyn RTCCryptoProvider>,
     peers: BTreeMap<u32, Slot>,
     by_ufrag: HashMap<String, u32>,
-    by_path: HashMap<Path, u32>,
-    transactions: HashMap<TransactionId, (u32, Instant)>,
+    by_path: Paths,
+    checks: HashMap<TransactionId, Check>,
     stage: SendStage,
     events: VecDeque<(u32, PeerEvent)>,
     refused: Refused,
@@ -130,8 +167,8 @@ impl Mux {
             crypto,
             peers: BTreeMap::new(),
             by_ufrag: HashMap::new(),
-            by_path: HashMap::new(),
-            transactions: HashMap::new(),
+            by_path: Paths::default(),
+            checks: HashMap::new(),
             stage: SendStage::default(),
             events: VecDeque::new(),
             refused: Refused::default(),
@@ -173,7 +210,7 @@ impl Mux {
         let slot = Slot {
             peer,
             ufrag,
-            paths: VecDeque::new(),
+            known: Known::default(),
             rtx_ssrc,
             transport_cc,
             ledger: Ledger::default(),
@@ -182,6 +219,10 @@ impl Mux {
             budget: Bucket::new(DATAGRAMS.0, DATAGRAMS.1, now),
             rtcp_sources: BTreeSet::new(),
             stream: None,
+            selected: None,
+            nomination: Nomination::default(),
+            used: None,
+            round_trip: None,
         };
         self.peers.insert(viewer, slot);
         self.settle(viewer, now);
@@ -191,9 +232,8 @@ impl Mux {
     pub fn remove(&mut self, viewer: u32) {
         let Some(slot) = self.peers.remove(&viewer) else { return };
         self.by_ufrag.remove(&slot.ufrag);
-        // A path may be another viewer's by now: ports are used again.
-        self.by_path.retain(|_, owner| *owner != viewer);
-        self.transactions.retain(|_, (owner, _)| *owner != viewer);
+        self.by_path.forget(viewer);
+        self.checks.retain(|_, check| check.viewer != viewer);
         if catch_unwind(AssertUnwindSafe(|| drop(slot.peer))).is_err() {
             tracing::error!(viewer, code = "peer-panic", "the WebRTC core failed while it was closed");
         }
@@ -201,52 +241,60 @@ impl Mux {
 
     /// Takes one datagram that came from `from` to our address `local`.
     pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, bytes: &[u8]) {
-        match port::classify(bytes) {
-            Datagram::Turn => {
-                self.turn_message(now, Client { transport: Transport::Udp, local, remote: from }, bytes);
-            }
-            packet => self.packet(now, (local, from), packet, bytes),
+        if port::classify(bytes) == Datagram::Turn {
+            self.turn_message(now, Client { transport: Transport::Udp, local, remote: from }, bytes);
+        } else {
+            self.packet(now, (local, from), None, bytes);
         }
     }
 
     /// Takes one message of a TCP connection.
     pub fn handle_stream(&mut self, now: Instant, source: Source, bytes: &[u8]) {
-        self.turn_message(now, client_of(source), bytes);
+        match source.framing {
+            Framing::Turn => self.turn_message(now, client_of(source), bytes),
+            Framing::Ice => self.packet(now, ice_path(source), Some(source.stream), bytes),
+        }
     }
 
     /// A TCP connection is gone.
     pub fn stream_closed(&mut self, source: Source) {
         self.turn.closed(client_of(source));
+        let path = ice_path(source);
+        if let Some(viewer) = self.by_path.owner(path, Some(source.stream)) {
+            self.by_path.remove(path);
+            let slot = self.peers.get_mut(&viewer);
+            slot.into_iter().for_each(|slot| slot.known.remove(path));
+        }
     }
 
     /// True if somebody known uses this TCP connection.
     pub fn uses_stream(&self, source: Source) -> bool {
         self.turn.has_allocation(client_of(source))
+            || self.by_path.owner(ice_path(source), Some(source.stream)).is_some()
     }
 
     fn turn_message(&mut self, now: Instant, client: Client, bytes: &[u8]) {
         match self.turn.handle(Moment { now, unix: self.unix }, client, bytes) {
             Some(Output::Reply(reply)) => drop(self.stage.push(to_client(client, &reply, Class::Control))),
             Some(Output::Relay { relayed, peer, data }) => {
-                self.packet(now, (peer, relayed), port::classify(&data), &data);
+                self.packet(now, (peer, relayed), None, &data);
             }
             None => self.refused.unknown += 1,
         }
     }
 
-    fn packet(&mut self, now: Instant, path: Path, packet: Datagram<'_>, bytes: &[u8]) {
-        let (local, from) = path;
-        let viewer = match packet {
-            Datagram::IceRequest { ufrag } => self.authenticate(now, path, ufrag, bytes),
-            Datagram::IceResponse { transaction } => match self.transactions.remove(&transaction) {
-                Some((viewer, _)) => Some(viewer),
-                None => {
-                    self.refused.unknown += 1;
-                    None
-                }
-            },
+    fn packet(&mut self, now: Instant, path: Path, stream: Option<u64>, bytes: &[u8]) {
+        let mut pair = path;
+        let viewer = match port::classify(bytes) {
+            Datagram::IceRequest { ufrag } => self.authenticate(now, path, stream, ufrag, bytes),
+            Datagram::IceResponse { transaction } => {
+                self.answered(now, path, transaction).map(|(viewer, checked)| {
+                    pair = checked;
+                    viewer
+                })
+            }
             Datagram::Media => {
-                let viewer = self.by_path.get(&path).copied();
+                let viewer = self.by_path.owner(path, stream);
                 self.refused.unverified += u64::from(viewer.is_none());
                 viewer.filter(|viewer| {
                     let fits = self.peers.get_mut(viewer).is_some_and(|slot| slot.admits(bytes, now));
@@ -262,12 +310,37 @@ impl Mux {
         let Some(viewer) = viewer else { return };
         self.with_peer(viewer, now, |slot| {
             slot.heard_at = now;
-            slot.peer.handle_datagram(now, local, from, bytes);
+            slot.peer.handle_datagram(now, pair.0, pair.1, bytes);
         });
     }
 
+    /// The viewer whose check is answered here, and the pair that the core meant by it. An answer from elsewhere than
+    /// where the check went stays one from elsewhere (RFC 8445 §7.2.5.2.1).
+    fn answered(&mut self, now: Instant, path: Path, transaction: TransactionId) -> Option<(u32, Path)> {
+        let Some(Check { viewer, pair, path: asked, sent }) = self.checks.remove(&transaction) else {
+            self.refused.unknown += 1;
+            return None;
+        };
+        if path != asked {
+            return Some((viewer, path));
+        }
+        let slot = self.peers.get_mut(&viewer)?;
+        slot.known.answered(path);
+        if slot.used.is_some_and(|(used, _)| used == path) {
+            slot.round_trip = Some(now.saturating_duration_since(sent));
+        }
+        Some((viewer, pair))
+    }
+
     /// The viewer whose password signed this Binding request (RFC 8445 §7.3). Its path is trusted from now.
-    fn authenticate(&mut self, now: Instant, path: Path, ufrag: &str, bytes: &[u8]) -> Option<u32> {
+    fn authenticate(
+        &mut self,
+        now: Instant,
+        path: Path,
+        stream: Option<u64>,
+        ufrag: &str,
+        bytes: &[u8],
+    ) -> Option<u32> {
         let Some(&viewer) = self.by_ufrag.get(ufrag) else {
             self.refused.unknown += 1;
             return None;
@@ -282,20 +355,16 @@ impl Mux {
             return None;
         }
         // A path in use stays with its viewer: another one's check on it is spoofed, or the port was used again.
-        let owner = self.by_path.get(&path).filter(|owner| **owner != viewer).and_then(|o| self.peers.get(o));
+        let owner = self.by_path.get(path).filter(|owner| owner.viewer != viewer);
+        let owner = owner.and_then(|owner| self.peers.get(&owner.viewer));
         if owner.is_some_and(|slot| now.saturating_duration_since(slot.heard_at) < PATH_IN_USE) {
             self.refused.integrity += 1;
             return None;
         }
         let slot = self.peers.get_mut(&viewer)?;
-        if self.by_path.insert(path, viewer) != Some(viewer) {
-            slot.paths.push_back(path);
-            if slot.paths.len() > MAX_PATHS
-                && let Some(oldest) = slot.paths.pop_front()
-                && self.by_path.get(&oldest) == Some(&viewer)
-            {
-                self.by_path.remove(&oldest);
-            }
+        self.by_path.prove(path, stream, viewer, &mut slot.known);
+        if message.contains(ATTR_USE_CANDIDATE) && slot.known.answers(path) {
+            slot.nomination.nominate(path, kind_of(&self.turn, path), now);
         }
         Some(viewer)
     }
@@ -311,7 +380,7 @@ impl Mux {
         for viewer in due {
             self.with_peer(viewer, now, |slot| slot.peer.handle_timeout(now));
         }
-        self.transactions.retain(|_, (_, sent)| now.saturating_duration_since(*sent) < TRANSACTION_LIFE);
+        self.checks.retain(|_, check| now.saturating_duration_since(check.sent) < TRANSACTION_LIFE);
     }
 
     /// When [`Self::handle_timeout`] must be called next.
@@ -373,6 +442,16 @@ impl Mux {
         self.peers.get(&viewer)?.stream
     }
 
+    /// The way that this viewer's packets take.
+    pub fn path(&self, viewer: u32) -> Option<MediaPath> {
+        Some(self.peers.get(&viewer)?.used?.1)
+    }
+
+    /// How long its last check on that way took, there and back.
+    pub fn round_trip(&self, viewer: u32) -> Option<Duration> {
+        self.peers.get(&viewer)?.round_trip
+    }
+
     /// Passes a trickled candidate on.
     pub fn add_remote_candidate(
         &mut self,
@@ -424,8 +503,7 @@ impl Mux {
 
     fn settle(&mut self, viewer: u32, now: Instant) {
         let Some(slot) = self.peers.get_mut(&viewer) else { return };
-        let (stage, events, transactions) = (&mut self.stage, &mut self.events, &mut self.transactions);
-        let turn = &mut self.turn;
+        let Self { stage, events, checks, turn, by_path, .. } = self;
         let drained = catch_unwind(AssertUnwindSafe(|| {
             // Events produce writes and writes produce events: until both are dry.
             loop {
@@ -434,11 +512,25 @@ impl Mux {
                     events.extend(slot.digest(event, now).map(|event| (viewer, event)));
                     idle = false;
                 }
-                while let Some(transmit) = slot.peer.poll_transmit() {
-                    remember(transactions, viewer, &transmit, now);
-                    record(slot, &transmit, now);
+                while let Some(mut transmit) = slot.peer.poll_transmit() {
                     idle = false;
-                    let Some(transmit) = route(turn, transmit, now) else { continue };
+                    let pair = (transmit.from, transmit.to);
+                    let is_media = port::classify(&transmit.contents) == Datagram::Media;
+                    if is_media {
+                        slot.selected = Some(pair);
+                    }
+                    let check = port::request_transaction(&transmit.contents);
+                    let path = slot.path_of(viewer, pair, by_path).filter(|_| is_media || check.is_some());
+                    let path = path.unwrap_or(pair);
+                    (transmit.from, transmit.to) = path;
+                    if let Some(id) = check.filter(|_| checks.len() < MAX_TRANSACTIONS) {
+                        checks.insert(id, Check { viewer, pair, path, sent: now });
+                    }
+                    record(slot, &transmit, now);
+                    if is_media && let Some(kind) = slot.uses(path, turn) {
+                        events.push_back((viewer, PeerEvent::Path(kind)));
+                    }
+                    let Some(transmit) = route(turn, by_path, transmit, now) else { continue };
                     if transmit.class == Class::Media {
                         slot.stream = transmit.stream;
                     }
@@ -464,41 +556,6 @@ impl Mux {
         );
         self.remove(viewer);
         self.events.push_back((viewer, PeerEvent::Failed("internal error".to_owned())));
-    }
-}
-
-/// What goes to a relayed address goes to the client of its allocation, if that still is.
-fn route(turn: &mut Server, transmit: Transmit, now: Instant) -> Option<Transmit> {
-    if !relayed::is_relayed(transmit.to) {
-        return Some(transmit);
-    }
-    let (client, bytes) = turn.to_client(now, transmit.to, transmit.from, &transmit.contents)?;
-    Some(to_client(client, &bytes, transmit.class))
-}
-
-fn client_of(Source { stream, tls, local, remote, .. }: Source) -> Client {
-    let transport = if tls { Transport::Tls(stream) } else { Transport::Tcp(stream) };
-    Client { transport, local, remote }
-}
-
-fn to_client(client: Client, bytes: &[u8], class: Class) -> Transmit {
-    let stream = match client.transport {
-        Transport::Udp => None,
-        Transport::Tcp(stream) | Transport::Tls(stream) => Some(stream),
-    };
-    Transmit { from: client.local, to: client.remote, contents: BytesMut::from(bytes), stream, class }
-}
-
-fn remember(
-    transactions: &mut HashMap<TransactionId, (u32, Instant)>,
-    viewer: u32,
-    transmit: &Transmit,
-    now: Instant,
-) {
-    if let Some(id) = port::request_transaction(&transmit.contents)
-        && transactions.len() < MAX_TRANSACTIONS
-    {
-        transactions.insert(id, (viewer, now));
     }
 }
 

@@ -25,6 +25,7 @@ use super::offer::{self, OfferError};
 use super::packetize::PacketizedFrame;
 use super::send::Class;
 use crate::frame::Codec;
+use crate::wire::signal::MediaPath;
 
 /// RTP clock of video (RFC 6184 §5.1, RFC 7741 §4.1).
 const CLOCK_HZ: u128 = 90_000;
@@ -57,6 +58,8 @@ pub enum PeerEvent {
     Disconnected,
     /// Gone for good.
     Failed(String),
+    /// Its media goes this way from now on.
+    Path(MediaPath),
     /// The control channel opened: JSON goes that way from now on.
     ControlOpen,
     /// The decoder lost its reference (PLI or FIR).

@@ -23,7 +23,7 @@ const MAX_WAITING: usize = 1 << 20;
 const DEAF: Duration = Duration::from_secs(5);
 /// Video that would wait longer than this is not worth sending.
 const BEHIND: Duration = Duration::from_millis(150);
-/// A connection without an allocation by then is closed.
+/// A connection without an allocation, or a check that proved whose it is, is closed by then.
 const PROVE: Duration = Duration::from_secs(10);
 
 /// A connection that was found to speak TURN or ICE.

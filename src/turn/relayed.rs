@@ -1,4 +1,4 @@
-//! PURE. Addresses that exist nowhere: what an allocation is known by inside the gateway.
+//! PURE. Addresses that exist nowhere: what an allocation, or a TCP connection, is known by inside the gateway.
 //!
 //! They come from the documentation ranges (RFC 5737, RFC 3849), which nobody can have: a packet can neither come
 //! from one nor leave for one.
@@ -9,9 +9,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// candidate of its family, and with nothing else.
 const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// Where ICE-TCP connections come to, as far as the WebRTC core is concerned. Our real address would not do: behind a
+/// forwarder it is none that the browser connected to, and UDP from the same address and port must stay another path.
+const ICE_TCP_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const ICE_TCP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 /// Relayed addresses lie in 198.51.100.0/24 and 2001:db8:1::/64.
 const RELAY_V4: [u8; 3] = [198, 51, 100];
 const RELAY_V6: [u16; 7] = [0x2001, 0xdb8, 1, 0, 0, 0, 0];
+/// The port of addresses that have none (RFC 6544 §4.5).
+const DISCARD: u16 = 9;
 /// Dynamic ports (RFC 6335 §6): RFC 8656 §7.2 wants relayed ports among them.
 const FIRST_PORT: u16 = 49_152;
 const PORTS: u32 = 16_384;
@@ -37,6 +43,15 @@ impl Family {
 /// The gateway's own virtual candidates, one for each family.
 pub fn gateway(port: u16) -> [SocketAddr; 2] {
     [SocketAddr::from((GATEWAY_V4, port)), SocketAddr::from((GATEWAY_V6, port))]
+}
+
+/// The local end of every ICE-TCP connection, one for each family.
+pub const ICE_TCP: [SocketAddr; 2] =
+    [SocketAddr::new(IpAddr::V4(ICE_TCP_V4), DISCARD), SocketAddr::new(IpAddr::V6(ICE_TCP_V6), DISCARD)];
+
+/// The one of [`ICE_TCP`] that a client of this address comes to.
+pub fn ice_tcp(client: SocketAddr) -> SocketAddr {
+    ICE_TCP[usize::from(client.is_ipv6())]
 }
 
 /// Whether this is where an allocation is reached: packets to it go through the TURN server.

@@ -466,6 +466,11 @@ impl Server {
         Some(Output::Relay { relayed: held.relayed, peer, data: Cow::Borrowed(data) })
     }
 
+    /// How the client of an allocation is reached.
+    pub fn transport(&self, relayed: SocketAddr) -> Option<Transport> {
+        self.by_relayed.get(&relayed).map(|client| client.transport)
+    }
+
     /// The gateway's candidate `peer` sends `data` to an allocation: to whom, and in what (RFC 8656 §11.3, §12.7).
     /// Nothing if there is no permission.
     pub fn to_client(

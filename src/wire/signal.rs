@@ -286,9 +286,9 @@ pub struct Status {
     /// Why an earlier entry was left, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
-    /// How media reaches this viewer (`udp`).
+    /// How media reaches this viewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
+    pub path: Option<MediaPath>,
     /// True where the X server can take another size.
     pub can_resize: bool,
     /// Everyone here.
@@ -298,6 +298,24 @@ pub struct Status {
     pub controller: Option<u32>,
     /// Settings in force.
     pub settings: Settings,
+}
+
+/// How media reaches a viewer; best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MediaPath {
+    /// UDP, with nothing between.
+    Udp,
+    /// Through the TURN server inside, over UDP.
+    TurnUdp,
+    /// ICE-TCP (RFC 6544).
+    IceTcp,
+    /// Through the TURN server inside, over TCP.
+    TurnTcp,
+    /// The same over TLS.
+    Turns,
+    /// As messages of its WebSocket.
+    Websocket,
 }
 
 /// The X display, as capture sees it.

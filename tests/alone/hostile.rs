@@ -458,7 +458,10 @@ fn idle_dawdling_and_deaf_connections_are_closed() {
         // An Allocate without credentials: TURN over TCP, which stays a stranger; and half of one.
         let turn = [&[0, 3, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
         let handshake = b"\x16\x03\x01\x02\x00\x01";
-        let firsts = [b"", post.as_bytes(), upgrade.as_bytes(), &turn, &turn[..5], handshake];
+        // A Binding request that proves nothing: ICE-TCP, which stays a stranger; and half of one.
+        let ice = [&[0, 20, 0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+        let strangers = [&turn, &turn[..5], &ice, &ice[..15], handshake];
+        let firsts = [&[b"", post.as_bytes(), upgrade.as_bytes()][..], &strangers].concat();
         let idle: Vec<TcpStream> = (0..1_100).filter_map(|i| open(firsts[i % firsts.len()]).ok()).collect();
         let held = gateway.figures().fds - calm.fds;
         assert!((500..=1_024).contains(&held), "{held} connections are held");

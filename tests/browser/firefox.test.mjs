@@ -25,7 +25,7 @@ async function desk(t, program) {
     return now.stage === "live" && now.controlling ? now : null;
   };
   const { facts } = await until("the page has control", live, undefined, async () => JSON.stringify(await state()));
-  return { shown, gateway, facts };
+  return { shown, gateway, facts, state };
 }
 
 async function sees(index) {
@@ -35,10 +35,12 @@ async function sees(index) {
 }
 
 test("each colour is what was drawn", async (t) => {
-  const { shown } = await desk(t, "grid");
+  const { shown, state } = await desk(t, "grid");
   await sees(0);
   await shown.show(1);
   await sees(1);
+  const path = async () => (await state()).facts.status.path;
+  await until("the picture comes by UDP", async () => (await path()) === "udp", undefined, path);
 });
 
 test("text arrives unchanged", async (t) => {

@@ -9,7 +9,7 @@ import { Display } from "./lib/desktop.mjs";
 import { Gateway } from "./lib/gateway.mjs";
 import { Forwarder, Joint, Namespace, Nginx } from "./lib/network.mjs";
 import { browser, Viewer } from "./lib/page.mjs";
-import { folder, Scope } from "./lib/run.mjs";
+import { folder, Scope, until } from "./lib/run.mjs";
 
 /** A gateway and a browser in two networks that have nothing in common but a forwarder of TCP. */
 async function apart(t, { args = [], env = {}, pass = "all" } = {}) {
@@ -51,11 +51,19 @@ async function wired(t) {
   const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, address: pod.address, args }));
   const chromium = scope.add(await laptop.browser());
   const link = (await gateway.link(secret, "control")).replace("localhost", pod.address);
-  const open = async () => scope.add(await Viewer.open(chromium, link));
+  const open = async (init) => scope.add(await Viewer.open(chromium, link, { init }));
   return { display, grid, laptop, open };
 }
 
-const path = async (viewer) => (await viewer.page.evaluate(() => window.deskgate.stats()))?.figures?.path ?? "";
+/** The way as the gateway knows it, and as the browser does. */
+const WAYS = { udp: /^udp /, "turn-tcp": /^turn\/tcp /, turns: /^turn\/tls /, "ice-tcp": /^tcp /, websocket: /^websocket$/ };
+
+/** One of `ways`: which of two that work, is libwebrtc's to choose. */
+function takes(viewer, ...ways) {
+  const path = () => viewer.page.evaluate(() => window.deskgate.stats()?.figures?.path ?? "");
+  const known = (path, seen) => ways.some((way) => path === way && WAYS[way].test(seen));
+  return viewer.until(`the path is ${ways.join(" or ")}`, async ({ facts }) => known(facts.status?.path, await path()));
+}
 
 test("a TCP forwarder alone, as kubectl port-forward is one", async (t) => {
   const { scope, display, grid, forwarder, forward, chromium } = await apart(t);
@@ -63,7 +71,7 @@ test("a TCP forwarder alone, as kubectl port-forward is one", async (t) => {
   await viewer.grid(0);
   await grid.show(1);
   await viewer.grid(1);
-  await viewer.until("the path is known", async () => (await path(viewer)).startsWith("turn/tcp"));
+  await takes(viewer, "ice-tcp", "turn-tcp");
 
   // Killed and started again, as after a laptop's sleep.
   await forwarder.close();
@@ -77,7 +85,7 @@ test("a TCP forwarder alone, as kubectl port-forward is one", async (t) => {
 /** The picture comes this way, and keys go back. */
 async function works(viewer, display, way) {
   await viewer.grid(0);
-  await viewer.until("the path is known", async () => (await path(viewer)).startsWith(way));
+  await takes(viewer, way);
   await types(viewer, display);
 }
 
@@ -86,10 +94,16 @@ test("UDP, where nothing is in the way", async (t) => {
   await works(await open(), display, "udp");
 });
 
+test("UDP is blocked: ICE-TCP through the page's own port, which has an address", async (t) => {
+  const { display, laptop, open } = await wired(t);
+  await laptop.blockUdp();
+  await works(await open(withoutTurn), display, "ice-tcp");
+});
+
 test("UDP is blocked: TURN over TCP through the page's own port", async (t) => {
   const { display, laptop, open } = await wired(t);
   await laptop.blockUdp();
-  await works(await open(), display, "turn/tcp");
+  await works(await open(withoutIceTcp), display, "turn-tcp");
 });
 
 test("UDP goes dark in mid-stream: the picture goes on over TCP", async (t) => {
@@ -99,7 +113,7 @@ test("UDP goes dark in mid-stream: the picture goes on over TCP", async (t) => {
   await laptop.blockUdp();
   await grid.show(1);
   await viewer.grid(1);
-  await viewer.until("the path has changed", async () => (await path(viewer)).startsWith("turn/tcp"));
+  await takes(viewer, "ice-tcp", "turn-tcp");
   assert.equal(viewer.loads, 1, "without a reload");
 });
 
@@ -122,7 +136,7 @@ test("nothing passes but TLS: TURN over TLS through the page's own port", async 
   await viewer.grid(0);
   await grid.show(1);
   await viewer.grid(1);
-  await viewer.until("the path is known", async () => (await path(viewer)).startsWith("turn/tls"));
+  await takes(viewer, "turns");
   await types(viewer, display);
   const [cookie] = await viewer.page.context().cookies();
   assert.deepEqual([cookie.name.slice(0, 16), cookie.secure, cookie.httpOnly], ["__Host-deskgate_", true, true]);
@@ -135,7 +149,7 @@ test("the same with a certificate that the browser warned of: video on the WebSo
   await viewer.grid(0);
   await grid.show(1);
   await viewer.grid(1);
-  await viewer.until("the path is known", async () => (await path(viewer)) === "websocket");
+  await takes(viewer, "websocket");
   await types(viewer, display);
 });
 
@@ -146,7 +160,9 @@ test("a browser that may use relays only", async (t) => {
   const gateway = scope.add(await Gateway.start(display.name));
   const chromium = scope.add(await browser());
   const viewer = scope.add(await Viewer.open(chromium, gateway.url, { init: relayOnly }));
-  await works(viewer, display, "turn/tcp");
+  await works(viewer, display, "turn-tcp");
+  const told = async () => (await gateway.status()).media.find(({ path, rttMs }) => path === "turn-tcp" && rttMs > 0);
+  await until("the gateway tells path and round trip", told, undefined, async () => JSON.stringify(await gateway.status()));
 });
 
 test("a proxy that knows HTTP and WebSockets only, at a sub-path: video on the WebSocket, by WebCodecs", async (t) => {
@@ -165,7 +181,7 @@ test("a proxy that knows HTTP and WebSockets only, at a sub-path: video on the W
   await viewer.grid(0);
   await grid.show(1);
   await viewer.grid(1);
-  await viewer.until("the figures are there", async () => (await path(viewer)) === "websocket");
+  await takes(viewer, "websocket");
   assert.equal(await decoder(viewer), "WebCodecs");
 
   // The next visit does not wait for WebRTC, which never came.
@@ -192,11 +208,12 @@ test("such a proxy, without HTTPS: by Media Source Extensions; WebRTC takes over
   await viewer.grid(0);
   await grid.show(1);
   await viewer.grid(1);
-  await viewer.until("the figures are there", async () => (await path(viewer)) === "websocket");
+  await takes(viewer, "websocket");
   assert.equal(await decoder(viewer), "MSE");
 
   await laptop.allowUdp();
-  await viewer.until("WebRTC shows the picture", async ({ streaming }) => !streaming && (await path(viewer)).startsWith("udp"));
+  await viewer.until("WebRTC shows the picture", ({ streaming }) => !streaming);
+  await takes(viewer, "udp");
   await grid.show(0);
   await viewer.grid(0);
   await types(viewer, display);
@@ -204,6 +221,24 @@ test("such a proxy, without HTTPS: by Media Source Extensions; WebRTC takes over
 });
 
 const decoder = async (viewer) => (await viewer.page.evaluate(() => window.deskgate.stats()))?.figures?.decoder;
+
+/** Runs in the page. */
+function withoutTurn() {
+  const Real = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Real {
+    constructor(configuration) {
+      super({ ...configuration, iceServers: [] });
+    }
+  };
+}
+
+/** Runs in the page. */
+function withoutIceTcp() {
+  const add = RTCPeerConnection.prototype.addIceCandidate;
+  RTCPeerConnection.prototype.addIceCandidate = function (candidate) {
+    return /tcptype/.test(candidate?.candidate) ? Promise.resolve() : add.call(this, candidate);
+  };
+}
 
 /** Runs in the page. */
 function relayOnly() {

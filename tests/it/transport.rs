@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use deskgate::frame::Codec;
 use deskgate::transport::build::PeerConfig;
+use deskgate::transport::framing::Framing;
 use deskgate::transport::mux::Mux;
 use deskgate::transport::offer::OfferError;
 use deskgate::transport::packetize::{PacketizedFrame, Packetizer};
 use deskgate::transport::peer::{Peer, PeerEvent};
+use deskgate::transport::streams::Source;
+use deskgate::wire::signal::MediaPath;
 use rtc::data_channel::{RTCDataChannelId, RTCDataChannelInit};
 use rtc::interceptor::Registry;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
@@ -111,6 +114,13 @@ struct Rig {
     lose: Vec<usize>,
     media: usize,
     to_gateway: Vec<Vec<u8>>,
+    /// The connection that the viewer's packets go over; none: UDP.
+    over: Option<Source>,
+}
+
+/// An ICE-TCP connection of the viewer.
+fn connection(stream: u64) -> Source {
+    Source { stream, tls: false, framing: Framing::Ice, local: at("127.0.0.1:8080"), remote: at(VIEWER) }
 }
 
 fn config() -> PeerConfig {
@@ -138,11 +148,15 @@ impl Rig {
         mux.insert(ID, "gateway".into(), 1_002, peer, now);
         viewer.pc.set_remote_description(now, RTCSessionDescription::answer(answer).unwrap()).unwrap();
         let (events, lose, to_gateway) = Default::default();
-        Self { now, mux, viewer, events, lose, media: 0, to_gateway }
+        Self { now, mux, viewer, events, lose, media: 0, to_gateway, over: None }
     }
 
     fn connected() -> Self {
-        let mut rig = Self::new();
+        Self::connected_over(None)
+    }
+
+    fn connected_over(over: Option<Source>) -> Self {
+        let mut rig = Self { over, ..Self::new() };
         rig.until("connection", |rig| {
             rig.events.iter().any(|e| matches!(e, PeerEvent::Connected))
                 && rig.events.iter().any(|e| matches!(e, PeerEvent::ControlOpen))
@@ -157,7 +171,7 @@ impl Rig {
             moved = false;
             while let Some(t) = self.viewer.pc.poll_write() {
                 self.to_gateway.push(t.message.to_vec());
-                self.mux.handle_datagram(self.now, at(GATEWAY), at(VIEWER), &t.message);
+                self.deliver(&t.message);
                 moved = true;
             }
             loop {
@@ -167,7 +181,10 @@ impl Rig {
                 }
                 for transmit in batch {
                     moved = true;
-                    if self.passes(&transmit.contents) {
+                    // Only the way that the viewer takes leads back to it.
+                    if transmit.stream == self.over.map(|source| source.stream)
+                        && self.passes(&transmit.contents)
+                    {
                         self.viewer.feed(self.now, &transmit.contents);
                     }
                 }
@@ -182,6 +199,19 @@ impl Rig {
         self.mux.handle_timeout(self.now);
         self.viewer.pc.handle_timeout(self.now).unwrap();
         self.viewer.collect();
+    }
+
+    fn deliver(&mut self, bytes: &[u8]) {
+        match self.over {
+            None => self.mux.handle_datagram(self.now, at(GATEWAY), at(VIEWER), bytes),
+            Some(source) => self.mux.handle_stream(self.now, source, bytes),
+        }
+    }
+
+    /// A check of the viewer's that nominates its path.
+    fn nominating(&self) -> Vec<u8> {
+        let nominates = |d: &&Vec<u8>| d[..2] == [0, 1] && d.windows(4).any(|w| w == [0, 0x25, 0, 0]);
+        self.to_gateway.iter().rev().find(nominates).expect("a check with USE-CANDIDATE").clone()
     }
 
     fn passes(&mut self, bytes: &[u8]) -> bool {
@@ -300,6 +330,78 @@ fn a_check_with_wrong_integrity_opens_no_path() {
     assert_eq!(rig.mux.refused().integrity, before.integrity + 1);
     rig.mux.handle_datagram(rig.now, at(GATEWAY), at(STRANGER), &[22, 254, 253]);
     assert_eq!(rig.mux.refused().unverified, before.unverified + 1);
+}
+
+#[test]
+fn an_ice_tcp_connection_is_a_path_once_a_check_came_over_it() {
+    let mut rig = Rig::new();
+    let refused = |rig: &Rig| rig.mux.refused();
+    rig.mux.handle_stream(rig.now, connection(3), &[22, 254, 253, 0, 0]);
+    assert_eq!(refused(&rig).unverified, 1);
+    assert!(!rig.mux.uses_stream(connection(3)), "it will be closed");
+
+    let mut rig = Rig::connected_over(Some(connection(3)));
+    assert_eq!(rig.mux.path(ID), Some(MediaPath::IceTcp));
+    assert!(rig.send(true, 10_000));
+    assert_eq!(rig.mux.stream_of(ID), Some(3));
+    rig.until("frame", |r| r.viewer.received.last().is_some_and(|p| p.header.marker));
+    rig.until("round trip", |r| r.mux.round_trip(ID).is_some());
+    assert!(rig.mux.uses_stream(connection(3)) && !rig.mux.uses_stream(connection(4)));
+
+    // From the same address, but another connection; and by UDP.
+    let before = refused(&rig).unverified;
+    rig.mux.handle_stream(rig.now, connection(4), &[22, 254, 253, 0, 0]);
+    rig.mux.handle_datagram(rig.now, at(GATEWAY), at(VIEWER), &[22, 254, 253, 0, 0]);
+    // TURN has framing of its own.
+    rig.mux.handle_stream(rig.now, connection(3), &[0x40, 0, 0, 0]);
+    assert_eq!((refused(&rig).unverified, refused(&rig).unknown), (before + 2, 1));
+
+    rig.mux.stream_closed(connection(4));
+    assert!(rig.mux.uses_stream(connection(3)));
+    rig.mux.stream_closed(connection(3));
+    assert!(!rig.mux.uses_stream(connection(3)));
+    rig.send(true, 1_000);
+    assert!(rig.mux.stage().is_empty(), "nowhere to send to");
+}
+
+#[test]
+fn media_follows_the_nomination_to_a_better_path() {
+    let mut rig = Rig::connected_over(Some(connection(3)));
+    // Its checks come by UDP now, and ours are answered there; then it says which path it wants.
+    rig.over = None;
+    let nominating = rig.nominating();
+    let deadline = rig.now + Duration::from_secs(5);
+    rig.until("time passed", |r| r.now >= deadline);
+    assert_eq!(rig.mux.path(ID), Some(MediaPath::IceTcp));
+    rig.deliver(&nominating);
+    rig.send(true, 1_000);
+    assert_eq!((rig.mux.path(ID), rig.mux.stream_of(ID)), (Some(MediaPath::Udp), None));
+    rig.until("frame", |r| r.viewer.received.last().is_some_and(|p| p.header.marker));
+    assert!(matches!(rig.events.back(), Some(PeerEvent::Path(MediaPath::Udp))), "{:?}", rig.events);
+
+    // The core's own pair is silent, but its viewer is not.
+    rig.events.clear();
+    let deadline = rig.now + Duration::from_secs(60);
+    while rig.now < deadline {
+        rig.step();
+    }
+    assert!(rig.events.is_empty(), "{:?}", rig.events);
+    assert!(rig.mux.round_trip(ID).is_some());
+}
+
+#[test]
+fn media_goes_nowhere_because_of_a_replayed_check() {
+    let mut rig = Rig::connected();
+    let nominating = rig.nominating();
+    for _ in 0..10 {
+        rig.mux.handle_datagram(rig.now, at(GATEWAY), at(STRANGER), &nominating);
+        rig.send(true, 1_000);
+        while let [first, ..] = &rig.mux.stage().next_batch(1)[..] {
+            let is_check = first.contents[0] < 2;
+            assert!(first.to == at(VIEWER) || is_check, "media to an address that answered nothing");
+        }
+    }
+    assert_eq!(rig.mux.path(ID), Some(MediaPath::Udp));
 }
 
 #[test]

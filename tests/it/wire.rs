@@ -81,7 +81,7 @@ fn status() -> Status {
         codec: Some("H264".into()),
         encoder: Some("x264enc".into()),
         fallback: Some("nvh264enc: no device".into()),
-        path: Some("udp".into()),
+        path: Some(MediaPath::Udp),
         can_resize: true,
         viewers: vec![ViewerStatus { viewer: 1, rights: vec![Right::View, Right::Control], visible: true }],
         controller: Some(1),

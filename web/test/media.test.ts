@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Attention } from "../src/media/attention";
 import { orderCodecs } from "../src/media/codecs";
-import { iceServers } from "../src/media/paths";
+import { iceServers, tcpCandidates } from "../src/media/paths";
 import { circular, displayInterval, feedback, Phase, quantile, type FrameTimes } from "../src/media/phase";
 import { figures, snapshot } from "../src/media/stats";
 import { parsePrefs } from "../src/prefs";
@@ -61,6 +61,29 @@ describe("paths", () => {
   ])("offers TURN over TCP, and TLS that ends there, where the page came from", (place, tls, urls) => {
     expect(iceServers({ ...access, tls }, place)).toEqual(urls.map((url) => ({ urls: url, ...access })));
     expect(iceServers(null, place)).toEqual([]);
+  });
+});
+
+describe("ICE-TCP", () => {
+  it.each([
+    ["http:", "10.0.0.5", "8080", ["10.0.0.5 8080"]],
+    ["http:", "localhost", "8080", ["127.0.0.1 8080", "::1 8080"]],
+    ["https:", "[2001:db8::7]", "8443", ["2001:db8::7 8443"]],
+    ["http:", "desk.example", "8080", []],
+    // What Chromium refuses: privileged ports, and the two of HTTP where they are somebody's own.
+    ["http:", "203.0.113.7", "", ["203.0.113.7 80"]],
+    ["https:", "203.0.113.7", "", ["203.0.113.7 443"]],
+    ["https:", "172.32.0.1", "", ["172.32.0.1 443"]],
+    ["http:", "203.0.113.7", "81", []],
+    ["http:", "localhost", "", []],
+    ["https:", "192.168.1.20", "", []],
+    ["https:", "172.31.0.1", "", []],
+    ["https:", "[fd00::1]", "", []],
+    ["http:", "[fe80::1]", "", []],
+  ])("%s//%s:%s", (protocol, hostname, port, expected) => {
+    const found = tcpCandidates({ protocol, hostname, port }).map(({ candidate = "" }) => candidate);
+    expect(found.map((line) => line.split(" ").slice(4, 6).join(" "))).toEqual(expected);
+    for (const line of found) expect(line).toMatch(/^candidate:tcp 1 tcp \d{10} \S+ \d+ typ host tcptype passive$/);
   });
 });
 

@@ -69,9 +69,12 @@ export class Peer {
     for (const message of early) this.hooks.signal(message);
   }
 
-  /** Takes the answer to the offer. */
-  async accept(sdp: string): Promise<void> {
-    if (this.pc.signalingState === "have-local-offer") await this.pc.setRemoteDescription({ type: "answer", sdp });
+  /** Takes the answer to the offer, and candidates of the gateway that do not stand in it. */
+  async accept(sdp: string, candidates: readonly RTCIceCandidateInit[]): Promise<void> {
+    if (this.pc.signalingState !== "have-local-offer") return;
+    await this.pc.setRemoteDescription({ type: "answer", sdp });
+    // One that the browser does not like is one way fewer, and nothing else.
+    await Promise.allSettled(candidates.map((candidate) => this.pc.addIceCandidate(candidate)));
   }
 
   /** Ordered and reliable. */

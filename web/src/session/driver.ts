@@ -1,7 +1,7 @@
 // Carries out what the session's state machine decides: fetch, WebSocket, peer connection, timers.
 
 import type { Lane } from "../input/outbox";
-import { iceServers } from "../media/paths";
+import { iceServers, tcpCandidates } from "../media/paths";
 import { Peer, type PeerHooks } from "../media/peer";
 import { figures, type Figures, type Snapshot } from "../media/stats";
 import { parseServerMessage, SUBPROTOCOL, VERSION, type ClientMessage, type ServerMessage, type Viewport } from "../wire/signal";
@@ -215,7 +215,7 @@ export class Driver {
 
   private accept(sdp: string): void {
     const generation = this.session.currentGeneration;
-    this.peer?.accept(sdp).catch(() => this.feed({ kind: "peer", generation, state: "failed" }));
+    this.peer?.accept(sdp, tcpCandidates(location)).catch(() => this.feed({ kind: "peer", generation, state: "failed" }));
   }
 
   private async openStream(): Promise<void> {

@@ -82,9 +82,20 @@ export function notices(model: Model): string[] {
   return out;
 }
 
+/** The ways that media takes, for people. */
+const PATHS: Readonly<Record<string, string>> = {
+  udp: "UDP",
+  "turn-udp": "TURN over UDP",
+  "turn-tcp": "TURN over TCP",
+  turns: "TURN over TLS",
+  "ice-tcp": "TCP",
+  websocket: "WebSocket",
+};
+
 /** The way that media takes, and the round trip. */
 export function pathText(model: Model): string {
-  const path = model.status?.path ?? model.figures?.path.split(" ")[0] ?? "";
+  const named = model.status?.path ?? null;
+  const path = named === null ? (model.figures?.path.split(" ")[0] ?? "") : (PATHS[named] ?? named);
   const rtt = model.figures?.rttMs ?? null;
   return [path, rtt === null ? "" : `${millis(rtt)} round trip`].filter((s) => s !== "").join(" · ");
 }
