@@ -12,5 +12,6 @@ pub mod credential;
 mod message;
 pub mod relayed;
 mod server;
+mod strangers;
 
 pub use self::server::{Client, Moment, Output, Server, Transport};

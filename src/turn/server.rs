@@ -34,14 +34,12 @@ use super::allocation::{Allocation, BindError, granted};
 use super::credential::{Freshness, Keys, REALM, User};
 use super::message::Request;
 use super::relayed::{self, Family};
-use crate::session::Bucket;
+use super::strangers::Strangers;
 
 /// Allocations of one viewer at a time: IPv4 and IPv6 over UDP, TCP and TLS, and some that a change of network left.
 const MAX_PER_VIEWER: usize = 12;
 /// Allocations of all.
 const MAX_ALLOCATIONS: usize = 4_096;
-/// Answers to strangers a second, and at once: each is four times as long as the shortest question.
-const ANSWERS_TO_STRANGERS: (u32, u32) = (500, 1_000);
 /// Channel numbers. RFC 8656 §12 ends at 0x4FFF, but clients of RFC 5766, coturn's among them, pick from all of these;
 /// nothing else on this port begins like them (RFC 7983 §7).
 const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x7FFF;
@@ -117,13 +115,13 @@ pub struct Server {
     next: u32,
     /// Data indications made so far: their transaction ids, which nobody answers, only have to differ.
     indications: u64,
-    strangers: Bucket,
+    strangers: Strangers,
 }
 
 impl Server {
     /// A server without viewers.
     pub fn new(keys: Keys, now: Instant) -> Self {
-        let strangers = Bucket::new(ANSWERS_TO_STRANGERS.0, ANSWERS_TO_STRANGERS.1, now);
+        let strangers = Strangers::new(now);
         Self {
             keys,
             viewers: BTreeMap::new(),
@@ -231,6 +229,7 @@ impl Server {
         else {
             return Err(self.stranger(
                 at,
+                client,
                 request,
                 CODE_BAD_REQUEST,
                 "USERNAME, REALM and NONCE belong together",
@@ -258,21 +257,31 @@ impl Server {
         code: ErrorCode,
         reason: &str,
     ) -> Option<Vec<u8>> {
-        if !self.strangers.take(at.now) {
+        if !self.strangers.take(client.remote.ip(), at.now) {
             return None;
         }
         let nonce = TextAttribute::new(ATTR_NONCE, self.keys.nonce(client, at.unix).ok()?);
         request.refuse(code, reason, &[&TextAttribute::new(ATTR_REALM, REALM.to_owned()), &nonce], None)
     }
 
-    fn stranger(&mut self, at: Moment, request: &Request, code: ErrorCode, reason: &str) -> Option<Vec<u8>> {
-        self.strangers.take(at.now).then(|| request.refuse(code, reason, &[], None)).flatten()
+    fn stranger(
+        &mut self,
+        at: Moment,
+        client: Client,
+        request: &Request,
+        code: ErrorCode,
+        reason: &str,
+    ) -> Option<Vec<u8>> {
+        self.strangers
+            .take(client.remote.ip(), at.now)
+            .then(|| request.refuse(code, reason, &[], None))
+            .flatten()
     }
 
     /// What a client is seen as (RFC 8489 §12).
     fn binding(&mut self, at: Moment, client: Client, request: &Request) -> Option<Vec<u8>> {
         let seen = XorMappedAddress { ip: client.remote.ip(), port: client.remote.port() };
-        self.strangers.take(at.now).then(|| request.succeed(&[&seen], None)).flatten()
+        self.strangers.take(client.remote.ip(), at.now).then(|| request.succeed(&[&seen], None)).flatten()
     }
 
     fn method(&mut self, method: Method, at: Moment, client: Client, signed: &Signed<'_>) -> Option<Vec<u8>> {

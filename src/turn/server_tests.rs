@@ -12,6 +12,7 @@ use rtc::turn::proto::reqfamily::RequestedAddressFamily;
 use rtc::turn::proto::reqtrans::RequestedTransport;
 
 use super::super::credential::Credentials;
+use super::super::strangers::ONE;
 use super::*;
 
 const GATEWAY: &str = "192.0.2.1:8080";
@@ -495,7 +496,7 @@ fn strangers_are_answered_only_so_often_and_leave_nothing() {
         rig.client.remote.set_port(port);
         answered += usize::from(rig.unsigned(METHOD_ALLOCATE, &[&UDP]).is_some());
     }
-    assert_eq!(answered, ANSWERS_TO_STRANGERS.1 as usize);
+    assert_eq!(answered, ONE.1 as usize);
     assert!(rig.server.allocations.is_empty());
 }
 
@@ -507,6 +508,9 @@ fn a_plain_binding_request_is_told_its_address() {
     seen.get_from(&said.message).unwrap();
     assert_eq!(SocketAddr::new(seen.ip, seen.port), rig.client.remote);
 }
+
+#[path = "server_faults.rs"]
+mod faults;
 
 proptest! {
     #[test]
