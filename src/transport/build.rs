@@ -33,9 +33,10 @@ use crate::wire::{CONTROL_CHANNEL, MAX_JSON_BYTES, MOTION_CHANNEL};
 const PLAYOUT_DELAY_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 /// Packets kept for retransmission: a second of 8 Mbit/s.
 const NACK_HISTORY: u16 = 1_024;
-/// A path is given up after this long without an answer; the page notices sooner and offers again.
-const ICE_FAILED: Duration = Duration::from_secs(30);
+/// A viewer that is silent for this long is paused.
 const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
+/// It is given up this long after that, 30 s in all (RFC 7675 §5.1); the page notices sooner and offers again.
+const ICE_FAILED: Duration = Duration::from_secs(25);
 const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
 
 /// What a peer needs besides the offer. Random values are the caller's.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rtc::data_channel::RTCDataChannelId;
@@ -31,6 +31,9 @@ use crate::wire::signal::MediaPath;
 const CLOCK_HZ: u128 = 90_000;
 /// Candidates taken from one viewer, trickled ones included.
 const MAX_REMOTE_CANDIDATES: usize = 64;
+/// A peer that has not connected by then never will: nobody is there, or not the one whose certificate was offered, which
+/// `rtc` 0.21 refuses without a word.
+const CONNECT: Duration = Duration::from_secs(30);
 /// What may wait in the control channel before messages are dropped, in bytes.
 const MAX_CONTROL_BACKLOG: usize = 1 << 20;
 
@@ -90,6 +93,9 @@ pub struct Peer {
     timestamp_base: u32,
     epoch: Instant,
     connected: bool,
+    /// When it is given up; nothing once it was connected.
+    give_up_at: Option<Instant>,
+    gave_up: bool,
     control_open: bool,
     /// In an infinite GOP a decoder can start at nothing but a key frame.
     awaits_keyframe: bool,
@@ -126,6 +132,8 @@ impl Peer {
             timestamp_base: config.timestamp,
             epoch: now,
             connected: false,
+            give_up_at: Some(now + CONNECT),
+            gave_up: false,
             control_open: false,
             awaits_keyframe: true,
             remote_candidates: 0,
@@ -190,6 +198,7 @@ impl Peer {
 
     /// Fires what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.gave_up |= self.give_up_at.take_if(|at| now >= *at).is_some();
         if let Err(error) = self.pc.handle_timeout(now) {
             tracing::debug!(%error, "timer refused");
         }
@@ -197,7 +206,7 @@ impl Peer {
 
     /// When [`Self::handle_timeout`] must be called next. Read again after every other call.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        self.pc.poll_timeout()
+        [self.pc.poll_timeout(), self.give_up_at].into_iter().flatten().min()
     }
 
     /// Queues one frame; false if it was left out because a key frame must come first.
@@ -275,6 +284,9 @@ impl Peer {
 
     /// Takes the next event. Drained after every other call.
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
+        if std::mem::take(&mut self.gave_up) {
+            return Some(PeerEvent::Failed("no connection within 30 s".to_owned()));
+        }
         while let Some(event) = self.pc.poll_event() {
             if let Some(event) = self.connection_event(event) {
                 return Some(event);
@@ -296,6 +308,7 @@ impl Peer {
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => match state {
                 RTCPeerConnectionState::Connected => {
                     self.connected = true;
+                    self.give_up_at = None;
                     Some(PeerEvent::Connected)
                 }
                 RTCPeerConnectionState::Disconnected => Some(PeerEvent::Disconnected),

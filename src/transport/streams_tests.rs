@@ -103,3 +103,59 @@ fn a_megabyte_that_nobody_takes_ends_it() {
         assert_eq!(streams.take_closed().len(), 1);
     }
 }
+
+#[test]
+fn who_takes_a_little_is_kept_and_loses_nothing() {
+    for (tls, carrier, mut client) in both() {
+        let (mut streams, mut now) = (Streams::default(), Instant::now());
+        SockRef::from(carrier.socket()).set_send_buffer_size(16 << 10).unwrap();
+        streams.add(accepted(carrier, &[]), now).unwrap();
+        let (id, mut sent, mut read) = (only(&streams), 0, 0);
+        while streams.streams[&id].queue.bytes.len() < 64 << 10 {
+            streams.send(id, &[7; 1 << 10], now);
+            streams.flush(now);
+            sent += 1 << 10;
+        }
+        let mut buffer = vec![0; 8 << 10];
+        while read < sent {
+            let count = client.read(&mut buffer).unwrap();
+            assert!(count > 0, "TLS: {tls}: closed after {read} of {sent}");
+            read += count;
+            streams.flush(now);
+            now += DEAF - BEHIND;
+            streams.serve(now, |_, _| {});
+        }
+        assert_eq!(streams.take_closed(), []);
+    }
+}
+
+#[test]
+fn who_proves_nothing_within_10_s_is_closed_however_busy() {
+    for (_, carrier, mut client) in both() {
+        let (mut streams, start) = (Streams::default(), Instant::now());
+        streams.add(accepted(carrier, &[]), start).unwrap();
+        for second in 0..10 {
+            client.write_all(&[0, 1]).unwrap();
+            streams.expire(start + Duration::from_secs(second), |_| false);
+        }
+        streams.expire(start + PROVE, |_| true);
+        assert_eq!(streams.take_closed(), []);
+        streams.expire(start + PROVE, |_| false);
+        assert_eq!(streams.take_closed().len(), 1);
+    }
+}
+
+#[test]
+fn a_message_longer_than_any_closes_the_connection() {
+    for (_, carrier, mut client) in both() {
+        let (mut streams, now) = (Streams::default(), Instant::now());
+        streams.add(Accepted { framing: Framing::Ice, ..accepted(carrier, &[0, 3, 1]) }, now).unwrap();
+        client.write_all(&[2, 3, 0xff, 0xff]).unwrap();
+        client.flush().unwrap();
+        serve(&mut streams, now, |streams, heard| {
+            assert!(heard.iter().all(|(_, message)| message == &[1, 2, 3]));
+            streams.streams.is_empty() && heard.len() == 1
+        });
+        assert_eq!(streams.take_closed().len(), 1);
+    }
+}

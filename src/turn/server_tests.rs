@@ -509,7 +509,7 @@ fn a_plain_binding_request_is_told_its_address() {
     assert_eq!(SocketAddr::new(seen.ip, seen.port), rig.client.remote);
 }
 
-#[path = "server_faults.rs"]
+#[path = "fault_tests.rs"]
 mod faults;
 
 proptest! {

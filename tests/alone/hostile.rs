@@ -408,6 +408,34 @@ fn datagrams_of_strangers_are_counted_and_dropped() {
 }
 
 #[test]
+fn allocates_of_strangers_are_answered_now_and_then_and_leave_nothing() {
+    let head = |length: u8| [&[0, 3, 0, length, 0x21, 0x12, 0xA4, 0x42][..], &[5; 12]].concat();
+    // Without credentials; with forged ones, whose signature is checked; and one that lies about its length.
+    let name = b"99999999999:1";
+    let mut signed = [&[0, 6, 0, name.len() as u8][..], name, &[0; 3]].concat();
+    signed.extend(
+        [&[0, 0x14, 0, 8][..], b"deskgate", &[0, 0x15, 0, 4], b"0000", &[0, 8, 0, 20], &[9; 20]].concat(),
+    );
+    let kinds = [head(0), [head(signed.len() as u8), signed].concat(), head(200)];
+    undisturbed(|gateway| {
+        let sources: Vec<_> = (2..52)
+            .map(|host| UdpSocket::bind((std::net::Ipv4Addr::new(127, 0, 1, host), 0)).unwrap())
+            .collect();
+        let mut n = 0;
+        let sent = flood(FLOOD, || {
+            n += 1;
+            sources[n % sources.len()].send_to(&kinds[n % kinds.len()], gateway.address).is_ok()
+        });
+        let mut answers = 0;
+        for source in &sources {
+            source.set_nonblocking(true).unwrap();
+            answers += std::iter::from_fn(|| source.recv(&mut [0; 512]).ok()).count();
+        }
+        assert!((1..sent / 4).contains(&answers), "{answers} answers to {sent}");
+    });
+}
+
+#[test]
 fn garbage_on_a_path_that_was_checked_ends_nobody() {
     undisturbed(|gateway| {
         let attacker = Viewer::watching(gateway);

@@ -6,6 +6,7 @@ mod gateway;
 mod hostile;
 mod isolation;
 mod refusals;
+mod relay;
 mod soak;
 mod tls;
 mod turn;

@@ -18,7 +18,7 @@ fn client(gateway: &Gateway, transport: &[&str], peer: (&str, u16), access: &(St
     [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
 }
 
-fn access(viewer: &Viewer) -> (String, String) {
+pub fn access(viewer: &Viewer) -> (String, String) {
     let seen = viewer.seen();
     let hello = seen.messages.iter().find(|m| m["type"] == "hello").expect("a greeting");
     let text = |name: &str| hello["turn"][name].as_str().expect("credentials").to_owned();

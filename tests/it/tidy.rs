@@ -173,3 +173,22 @@ fn links_of_the_documentation_lead_somewhere() {
     }
     assert_eq!(dead, Vec::<String>::new(), "dead links");
 }
+
+/// A table of tests that are not there protects nobody.
+#[test]
+fn tests_of_the_fault_table_exist() {
+    let sources: String = ["src", "tests"]
+        .iter()
+        .flat_map(|dir| files(&root().join(dir), &["rs", "mjs"]))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let table = fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    let names =
+        table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.rsplit(" | ").next());
+    let names: Vec<&str> = names.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let missing = |name: &&&str| {
+        !sources.contains(&format!("fn {name}(")) && !sources.contains(&format!("test(\"{name}\""))
+    };
+    let missing: Vec<_> = names.iter().filter(missing).collect();
+    assert!(names.len() > 50 && missing.is_empty(), "{missing:?}");
+}
