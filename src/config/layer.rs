@@ -36,6 +36,32 @@ pub struct Layer {
     /// TLS with a certificate that this gateway makes itself, which browsers warn of: `self-signed`
     #[arg(long, env = "DESKGATE_TLS", value_name = "MODE")]
     pub tls: Option<String>,
+    /// Way to the TURN server inside that viewers are told of besides the page's own address, such as a TLS route:
+    /// turns:HOST:443; repeatable
+    #[arg(long, env = "DESKGATE_ADVERTISE_TURN", value_name = "URL", value_delimiter = ',')]
+    #[serde(default)]
+    pub advertise_turn: Vec<String>,
+    /// TURN server of others, such as turn:HOST:3478?transport=udp; credentials come by the environment:
+    /// DESKGATE_TURN_USERNAME and DESKGATE_TURN_PASSWORD, or DESKGATE_TURN_SHARED_SECRET; repeatable
+    #[arg(long, env = "DESKGATE_TURN", value_name = "URL", value_delimiter = ',')]
+    #[serde(default)]
+    pub turn: Vec<String>,
+    /// STUN server, such as stun:HOST:19302; repeatable
+    #[arg(long, env = "DESKGATE_STUN", value_name = "URL", value_delimiter = ',')]
+    #[serde(default)]
+    pub stun: Vec<String>,
+    /// Service that hands out TURN servers with credentials (TURN REST)
+    #[arg(long, env = "DESKGATE_TURN_REST", value_name = "URL")]
+    pub turn_rest: Option<String>,
+    /// Name on the TURN servers of others (environment only)
+    #[arg(skip)]
+    pub turn_username: Option<String>,
+    /// Password on them (environment only)
+    #[arg(skip)]
+    pub turn_password: Option<String>,
+    /// What passwords on them are made from (environment only)
+    #[arg(skip)]
+    pub turn_shared_secret: Option<String>,
     /// Name of the session, in tokens and tickets [default: the host name]
     #[arg(long, env = "DESKGATE_SESSION", value_name = "NAME")]
     pub session: Option<String>,
@@ -158,6 +184,16 @@ impl Layer {
         let (tls_cert, tls_key) = (tls_file("SELKIES_HTTPS_CERT"), tls_file("SELKIES_HTTPS_KEY"));
         // What Selkies takes without files is self-signed too: the snakeoil certificate of Debian.
         let self_signed = https && tls_cert.is_none() && tls_key.is_none();
+        let either = |ours: &str, theirs: &str| text(ours).or_else(|| text(theirs));
+        let turn_port: Option<u32> = number("SELKIES_TURN_PORT")?;
+        let turn = text("SELKIES_TURN_HOST").map(|host| {
+            let tls = text("SELKIES_TURN_TLS").is_some_and(|v| v.starts_with("true"));
+            let protocol = text("SELKIES_TURN_PROTOCOL").unwrap_or_else(|| "udp".to_owned());
+            let scheme = if tls { "turns" } else { "turn" };
+            format!("{scheme}:{host}:{}?transport={protocol}", turn_port.unwrap_or(3478))
+        });
+        let stun_port: Option<u32> = number("SELKIES_STUN_PORT")?;
+        let stun = text("SELKIES_STUN_HOST").map(|host| format!("stun:{host}:{}", stun_port.unwrap_or(3478)));
         let port: Option<u16> = number("SELKIES_PORT")?.and_then(|p: u32| p.try_into().ok());
         let address = text("SELKIES_ADDR").and_then(|a| a.parse().ok());
         Ok(Self {
@@ -169,6 +205,12 @@ impl Layer {
             },
             tls_cert,
             tls_key,
+            turn: turn.into_iter().collect(),
+            stun: stun.into_iter().collect(),
+            turn_rest: text("SELKIES_TURN_REST_URI"),
+            turn_username: either("DESKGATE_TURN_USERNAME", "SELKIES_TURN_USERNAME"),
+            turn_password: either("DESKGATE_TURN_PASSWORD", "SELKIES_TURN_PASSWORD"),
+            turn_shared_secret: either("DESKGATE_TURN_SHARED_SECRET", "SELKIES_TURN_SHARED_SECRET"),
             tls: self_signed.then(|| "self-signed".to_owned()),
             encoder: text("SELKIES_ENCODER").and_then(|v| v.split(['|', ',']).next().map(str::to_owned)),
             fps: number("SELKIES_FRAMERATE")?,
@@ -190,8 +232,9 @@ impl Layer {
         lay_over!(self over lower:
             display, xauthority, source, listen, tls_cert, tls_key, tls, session, token_secret_file, revoked_tokens_file,
             forward_auth_header, owner, basic_auth_user, basic_auth_password, basic_auth_viewonly_password,
-            encoder, pipelines, fps, bitrate, resize, max_viewers, fault, state_dir;
-            advertise, allowed_origin, forward_auth_from
+            encoder, pipelines, fps, bitrate, resize, max_viewers, fault, state_dir,
+            turn_rest, turn_username, turn_password, turn_shared_secret;
+            advertise, advertise_turn, turn, stun, allowed_origin, forward_auth_from
         )
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Precedence: defaults, then the file of `--config`, then `SELKIES_*` names, then `DESKGATE_*`, then flags.
 
+mod ice;
 mod layer;
 mod validate;
 
+pub use self::ice::{IceConfig, IceUrl, TurnCredentials};
 pub use self::layer::{Layer, LayerError};
 pub use self::validate::{Basic, ConfigError, Fault, ForwardAuth, ServeConfig, Source, Tls, TrustedNet};

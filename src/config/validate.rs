@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::ice::IceConfig;
 use super::layer::Layer;
 use crate::wire::signal::Settings;
 
@@ -115,6 +116,8 @@ pub struct ServeConfig {
     pub advertise: Vec<SocketAddr>,
     /// TLS beside plain HTTP.
     pub tls: Option<Tls>,
+    /// STUN and TURN servers that viewers are told of.
+    pub ice: IceConfig,
     /// The session's name.
     pub session: String,
     /// Signs tokens.
@@ -179,7 +182,7 @@ pub enum ConfigError {
     TwoTls,
 }
 
-fn value(name: &'static str, value: impl ToString, why: &'static str) -> ConfigError {
+pub(super) fn value(name: &'static str, value: impl ToString, why: &'static str) -> ConfigError {
     ConfigError::Value { name, value: value.to_string(), why }
 }
 
@@ -189,6 +192,7 @@ impl ServeConfig {
     /// # Errors
     /// [`ConfigError`], which names the flag.
     pub fn new(layer: Layer, host_name: String, display: Option<String>) -> Result<Self, ConfigError> {
+        let ice = IceConfig::new(&layer)?;
         let fps = ranged("fps", layer.fps.unwrap_or(60), 5..=240, "5 to 240 is expected")?;
         let bitrate_kbps =
             ranged("bitrate", layer.bitrate.unwrap_or(8_000), 100..=200_000, "100 to 200000 is expected")?;
@@ -211,6 +215,7 @@ impl ServeConfig {
             return Err(ConfigError::OpenListener(listen));
         }
         Ok(Self {
+            ice,
             source: source(layer.source.as_deref(), layer.display.or(display), layer.xauthority)?,
             listen,
             advertise: layer.advertise.iter().map(|a| advertised(a)).collect::<Result<_, _>>()?,

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
+use super::ice_servers::IceServers;
 use super::link::{Command, Link};
 use super::metrics::Metrics;
 use super::renditions::Renditions;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub net: Net,
     /// What viewers are offered.
     pub addresses: Addresses,
+    /// STUN and TURN servers that viewers are told of.
+    pub ice: IceServers,
     /// The encoders.
     pub renditions: Renditions,
     /// The capture.

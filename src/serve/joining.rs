@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::heart::Heart;
 use crate::frame::Codec;
+use crate::http::unix_now;
 use crate::session::Input;
 use crate::transport::build::PeerConfig;
 use crate::transport::offer::OfferError;
@@ -41,12 +42,18 @@ impl Heart {
         addresses.candidates().into_iter().chain(relayed::gateway(addresses.bound().port())).collect()
     }
 
-    /// A greeting comes with the credentials of the TURN server, which only the port knows.
+    /// Greetings and tickets come with the credentials of TURN servers, which the session knows nothing of.
     pub(super) fn add_access(&mut self, viewer: u32, message: &mut ServerMessage) {
-        let ServerMessage::Hello { turn, .. } = message else { return };
+        let (ServerMessage::Hello { turn, ice_servers, .. }
+        | ServerMessage::Ticket { turn, ice_servers, .. }) = message
+        else {
+            return;
+        };
         let tls = self.sockets.values().any(|socket| socket.viewer == Some(viewer) && socket.tls);
         match self.parts.mux.admit(viewer) {
-            Ok(Credentials { username, password }) => {
+            Ok(own) => {
+                *ice_servers = self.parts.ice.of(viewer, &own, unix_now());
+                let Credentials { username, password } = own;
                 *turn = Some(TurnAccess { username, credential: password, tls })
             }
             Err(error) => tracing::error!(%error, code = "turn-credentials", "no TURN for this viewer"),

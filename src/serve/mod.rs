@@ -3,6 +3,7 @@
 mod addresses;
 mod fanout;
 mod heart;
+mod ice_servers;
 mod joining;
 mod link;
 mod listener;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use self::addresses::Addresses;
 use self::heart::{Heart, Parts};
+use self::ice_servers::IceServers;
 use self::link::{Command, Link};
 use self::listener::Port;
 use self::metrics::Metrics;
@@ -140,6 +142,7 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     let metrics = Arc::new(Metrics::default());
     let (link, queue) = Link::new(waker, metrics.clone());
     let parts = parts(&config, ticket_key, net, addresses, candidates, metrics, &link)?;
+    tokio::spawn(parts.ice.clone().keep(config.session.clone()));
     let (alive, ended) = oneshot::channel::<()>();
     let heart = thread::Builder::new().name("gateway".to_owned()).spawn(move || {
         // Dropped when the loop ends, be it by a panic.
@@ -242,6 +245,7 @@ fn parts(
     Ok(Parts {
         name: config.session.clone(),
         session: Session::new(session, ticket_key.clone()),
+        ice: IceServers::new(config.ice.clone(), crypto.clone()),
         mux: Mux::new(crypto, secrets::turn_secret(&ticket_key), Instant::now()),
         ticket_key,
         net,

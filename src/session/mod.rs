@@ -311,6 +311,8 @@ impl Session {
             }
         };
         self.outputs.push_back(Output::Joined { socket, viewer });
+        // Before anything else is said, and so before who has control; a newer ticket tells that.
+        self.greet(viewer, resumed);
         if self.may(viewer, Right::Control) {
             let before = self.control.holder();
             let had_it = ticket.is_some_and(|t| t.control);
@@ -321,7 +323,6 @@ impl Session {
                 self.control_changed(now);
             }
         }
-        self.greet(viewer, resumed);
         self.update_renditions();
         if resumed {
             self.need_keyframe(viewer, now);
@@ -374,6 +375,7 @@ impl Session {
             resumed,
             heartbeat_ms: HEARTBEAT_MS,
             turn: None,
+            ice_servers: Vec::new(),
         };
         self.send(viewer, message);
         if let Some(cursor) = self.cursor.clone() {

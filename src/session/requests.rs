@@ -172,7 +172,7 @@ impl Session {
     pub(super) fn send_ticket(&mut self, viewer: u32) {
         let Some(v) = self.viewers.get(&viewer).filter(|v| v.socket.is_some()) else { return };
         let ticket = self.ticket(viewer, &v.principal.subject);
-        self.send(viewer, ServerMessage::Ticket { ticket });
+        self.send(viewer, ServerMessage::Ticket { ticket, turn: None, ice_servers: Vec::new() });
     }
 
     fn plan_resize(&mut self, viewer: u32, now: Instant) {

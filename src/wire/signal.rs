@@ -115,6 +115,9 @@ pub enum ServerMessage {
         /// For the TURN server on this port.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         turn: Option<TurnAccess>,
+        /// More STUN and TURN servers, for `RTCConfiguration.iceServers`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ice_servers: Vec<IceServer>,
     },
     /// Answer to the offer.
     Answer {
@@ -125,6 +128,12 @@ pub enum ServerMessage {
     Ticket {
         /// See [`ServerMessage::Hello`].
         ticket: String,
+        /// Likewise: credentials expire too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<TurnAccess>,
+        /// Likewise.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ice_servers: Vec<IceServer>,
     },
     /// The state of everything the page shows; sent whole, on change.
     Status(Status),
@@ -390,6 +399,19 @@ pub struct TurnAccess {
     /// True if TLS on this port ends in the gateway, as on the connection that this came by: TURNS works too.
     #[serde(default)]
     pub tls: bool,
+}
+
+/// An `RTCIceServer`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceServer {
+    /// Its URLs.
+    pub urls: Vec<String>,
+    /// For TURN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// For TURN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
 }
 
 /// The geometry of one screen that begins at the origin.

@@ -222,6 +222,27 @@ test("such a proxy, without HTTPS: by Media Source Extensions; WebRTC takes over
 
 const decoder = async (viewer) => (await viewer.page.evaluate(() => window.deskgate.stats()))?.figures?.decoder;
 
+test("a TURN server of others, by its shared secret", async (t) => {
+  const scope = new Scope(t);
+  const display = scope.add(await Display.start());
+  await display.grid(0);
+  const [pod, laptop] = (await Namespace.pair("10.42.0.7", "10.42.0.20")).map((namespace) => scope.add(namespace));
+  const coturn = scope.add(pod.start("stdbuf", [
+    "-oL", "turnserver", "--no-cli", "--no-tls", "--no-dtls", "--log-file=stdout", "--simple-log", `--pidfile=${folder()}/pid`, `--userdb=${folder()}/db`,
+    `--listening-ip=${pod.address}`, `--relay-ip=${pod.address}`, "--realm=others", "--use-auth-secret", "--static-auth-secret=shared",
+  ]));
+  await coturn.until("it listens", () => coturn.out.includes("IO method (auth thread)"));
+  const secret = nodePath.join(folder(), "secret");
+  writeFileSync(secret, "0123456789".repeat(4));
+  const args = ["--token-secret-file", secret, "--turn", "turn:10.42.0.7:3478?transport=udp"];
+  const env = { DESKGATE_TURN_SHARED_SECRET: "shared" };
+  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, address: pod.address, args, env }));
+  const chromium = scope.add(await laptop.browser());
+  const link = (await gateway.link(secret, "control")).replace("localhost", pod.address);
+  const viewer = scope.add(await Viewer.open(chromium, link, { init: relayOnly }));
+  await works(viewer, display, "turn/udp");
+});
+
 /** Runs in the page. */
 function withoutTurn() {
   const Real = window.RTCPeerConnection;

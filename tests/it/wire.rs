@@ -89,6 +89,19 @@ fn status() -> Status {
     }
 }
 
+fn turn() -> TurnAccess {
+    TurnAccess { username: "1800000000:1".into(), credential: "c2VjcmV0".into(), tls: true }
+}
+
+fn ice_servers() -> Vec<IceServer> {
+    let server = |url: &str, login: Option<&str>| IceServer {
+        urls: vec![url.into()],
+        username: login.map(Into::into),
+        credential: login.map(Into::into),
+    };
+    vec![server("stun:stun.example", None), server("turn:turn.example:3478?transport=udp", Some("name"))]
+}
+
 fn server() -> Vec<(&'static str, ServerMessage)> {
     let screens = vec![Rect { x: 0, y: 0, width: 1280, height: 720 }];
     vec![
@@ -104,15 +117,15 @@ fn server() -> Vec<(&'static str, ServerMessage)> {
                 ticket: "ticket".into(),
                 resumed: false,
                 heartbeat_ms: 200,
-                turn: Some(TurnAccess {
-                    username: "1800000000:1".into(),
-                    credential: "c2VjcmV0".into(),
-                    tls: true,
-                }),
+                turn: Some(turn()),
+                ice_servers: ice_servers(),
             },
         ),
         ("answer", ServerMessage::Answer { sdp: "v=0\r\n".into() }),
-        ("ticket", ServerMessage::Ticket { ticket: "newer".into() }),
+        (
+            "ticket",
+            ServerMessage::Ticket { ticket: "newer".into(), turn: Some(turn()), ice_servers: ice_servers() },
+        ),
         ("status", ServerMessage::Status(status())),
         (
             "status of a display that is waited for",

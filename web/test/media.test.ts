@@ -59,8 +59,12 @@ describe("paths", () => {
       ["turn:desk.example:443?transport=tcp", "turns:desk.example:443?transport=tcp"],
     ],
   ])("offers TURN over TCP, and TLS that ends there, where the page came from", (place, tls, urls) => {
-    expect(iceServers({ ...access, tls }, place)).toEqual(urls.map((url) => ({ urls: url, ...access })));
-    expect(iceServers(null, place)).toEqual([]);
+    expect(iceServers({ ...access, tls }, [], place)).toEqual(urls.map((url) => ({ urls: url, ...access })));
+    const others = [
+      { urls: ["stun:s.example"], username: null, credential: null },
+      { urls: ["turn:t.example"], username: "u", credential: "c" },
+    ];
+    expect(iceServers(null, others, place)).toEqual([{ urls: ["stun:s.example"] }, others[1]]);
   });
 });
 

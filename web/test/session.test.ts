@@ -16,6 +16,7 @@ const hello = (change: Partial<ServerHello> = {}): ServerMessage => ({
   resumed: false,
   heartbeatMs: 200,
   turn: null,
+  iceServers: [],
   ...change,
 });
 

@@ -1,6 +1,6 @@
 // PURE. The ways to the gateway that are offered to ICE besides the candidates of its answer.
 
-import type { TurnAccess } from "../wire/signal";
+import type { IceServer, TurnAccess } from "../wire/signal";
 
 /** RFC 8445 §5.1.2.1 and RFC 6544 §4.2: as libwebrtc has it, behind UDP (126) and before every relay; passive. */
 const PRIORITY = 90 * 2 ** 24 + ((4 << 13) | 0x1fff) * 2 ** 8 + 255;
@@ -18,7 +18,7 @@ export interface Place {
  * well, for networks that pass nothing else; ICE prefers it bare. Behind a proxy that ends TLS there is none: it would
  * pass HTTP only.
  */
-export function iceServers(turn: TurnAccess | null, { protocol, hostname, port }: Place): RTCIceServer[] {
+export function ownServers(turn: TurnAccess | null, { protocol, hostname, port }: Place): RTCIceServer[] {
   if (turn === null) return [];
   const { tls, ...access } = turn;
   const secure = protocol === "https:";
@@ -55,3 +55,10 @@ function allowed(address: string, port: number): boolean {
 
 /** Loopback, link-local and private addresses, as they stand in an address bar: shortest form, lower case. */
 const PRIVATE = /^(127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|::1$|f[cd]|fe[89ab])/;
+
+/** All servers that ICE is to use. */
+export function iceServers(turn: TurnAccess | null, others: readonly IceServer[], place: Place): RTCIceServer[] {
+  const server = ({ urls, username, credential }: IceServer): RTCIceServer =>
+    username === null || credential === null ? { urls } : { urls, username, credential };
+  return [...ownServers(turn, place), ...others.map(server)];
+}

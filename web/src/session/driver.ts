@@ -273,7 +273,7 @@ export class Driver {
       audio: (track) => this.hooks.audio(track),
       text: (json) => this.receive(json),
     };
-    const peer = new Peer(hooks, iceServers(this.session.facts.turn, location));
+    const peer = new Peer(hooks, iceServers(this.session.facts.turn, this.session.facts.iceServers, location));
     this.peer = peer;
     peer.offer().catch(() => this.feed({ kind: "peer", generation, state: "failed" }));
   }

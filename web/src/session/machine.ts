@@ -1,6 +1,6 @@
 // PURE. The life of one page's session: socket, peer connection, pictures. Events and time in, effects out.
 
-import { STREAM, VERSION, type ByeReason, type Rect, type Right, type ServerHello, type ServerMessage, type Settings, type Status, type TurnAccess } from "../wire/signal";
+import { STREAM, VERSION, type ByeReason, type IceServer, type Rect, type Right, type ServerHello, type ServerMessage, type Settings, type Status, type TurnAccess } from "../wire/signal";
 import { backoff } from "./backoff";
 import { Fallback, type Situation } from "./fallback";
 
@@ -81,6 +81,8 @@ export interface Facts {
   ticket: string | null;
   /** For the TURN server that the page came from. */
   turn: TurnAccess | null;
+  /** Servers of others. */
+  iceServers: readonly IceServer[];
 }
 
 /** How the session stands, for `describe`. */
@@ -130,6 +132,7 @@ export class Session {
       status: null,
       heartbeatMs: 200,
       turn: null,
+      iceServers: [],
       ticket: options.ticket,
     };
   }
@@ -366,6 +369,8 @@ export class Session {
         return [];
       case "ticket":
         this.facts.ticket = message.ticket;
+        // An older gateway says nothing of them here.
+        if (message.turn !== null) Object.assign(this.facts, { turn: message.turn, iceServers: message.iceServers });
         return [];
       case "status":
         this.facts.status = message;
@@ -389,8 +394,8 @@ export class Session {
     if (hello.version !== VERSION) {
       return this.end("protocol", `This page speaks version ${VERSION}, the gateway version ${hello.version}. Reload the page.`);
     }
-    const { viewer, rights, settings, screens, ticket, heartbeatMs, turn } = hello;
-    Object.assign(this.facts, { viewer, rights, settings, screens, ticket, heartbeatMs, turn });
+    const { viewer, rights, settings, screens, ticket, heartbeatMs, turn, iceServers } = hello;
+    Object.assign(this.facts, { viewer, rights, settings, screens, ticket, heartbeatMs, turn, iceServers });
     this.byeReason = null;
     this.streamOffered = hello.features.includes(STREAM);
     this.socket = "ready";

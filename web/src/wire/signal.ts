@@ -103,6 +103,14 @@ export interface ServerHello {
   heartbeatMs: number;
   /** For the TURN server on the port that this page came from. */
   turn: TurnAccess | null;
+  /** More STUN and TURN servers. */
+  iceServers: IceServer[];
+}
+
+export interface IceServer {
+  urls: string[];
+  username: string | null;
+  credential: string | null;
 }
 
 export interface TurnAccess {
@@ -125,7 +133,7 @@ export interface CursorMessage {
 export type ServerMessage =
   | ServerHello
   | { type: "answer"; sdp: string }
-  | { type: "ticket"; ticket: string }
+  | { type: "ticket"; ticket: string; turn: TurnAccess | null; iceServers: IceServer[] }
   | ({ type: "status" } & Status)
   | { type: "screens"; screens: Rect[] }
   | CursorMessage
@@ -162,6 +170,10 @@ const status = shape<Status>({
   settings,
 });
 
+const turn = or(null, shape<TurnAccess>({ username: text, credential: text, tls: or(false, flag) }));
+const iceServer = shape<IceServer>({ urls: list(text, 16), username: optionalText, credential: optionalText });
+const iceServers = or([], list(iceServer, 32));
+
 type Bodies = { [K in ServerMessage["type"]]: Check<Omit<Extract<ServerMessage, { type: K }>, "type">> };
 
 const bodies: Bodies = {
@@ -175,10 +187,11 @@ const bodies: Bodies = {
     ticket: text,
     resumed: flag,
     heartbeatMs: number,
-    turn: or(null, shape<TurnAccess>({ username: text, credential: text, tls: or(false, flag) })),
+    turn,
+    iceServers,
   }),
   answer: shape({ sdp: text }),
-  ticket: shape({ ticket: text }),
+  ticket: shape({ ticket: text, turn, iceServers }),
   status,
   screens: shape({ screens }),
   cursor: shape({ png: or(null, base64), hotX: u16, hotY: u16, width: u16, height: u16 }),
