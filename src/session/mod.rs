@@ -270,14 +270,18 @@ impl Session {
     fn hello(
         &mut self,
         socket: u64,
-        principal: Principal,
+        mut principal: Principal,
         hello: ClientMessage,
         (ticket, nonce): (Option<Ticket>, u64),
         now: Instant,
     ) {
-        let ClientMessage::Hello { version, css, device_pixel_ratio, visible, fit, .. } = hello else {
+        let ClientMessage::Hello { version, css, device_pixel_ratio, visible, fit, rights, .. } = hello
+        else {
             return self.close(socket, ByeReason::Protocol, "the first message must be hello");
         };
+        if let Some(wanted) = rights {
+            principal = principal.limited_to(&wanted);
+        }
         if version != 1 {
             return self.close(
                 socket,

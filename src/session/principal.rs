@@ -25,4 +25,10 @@ impl Principal {
     pub fn viewer(subject: impl Into<String>) -> Self {
         Self { subject: subject.into(), rights: [Right::View].into(), expires: None }
     }
+
+    /// The same with no more than these rights; looking is what everybody is here for.
+    pub fn limited_to(mut self, wanted: &[Right]) -> Self {
+        self.rights.retain(|right| *right == Right::View || wanted.contains(right));
+        self
+    }
 }

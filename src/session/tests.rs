@@ -30,6 +30,16 @@ impl Rig {
     }
 
     fn hello(&mut self, socket: u64, principal: Principal, ticket: Option<Ticket>) -> Vec<Output> {
+        self.hello_wanting(socket, principal, ticket, None)
+    }
+
+    fn hello_wanting(
+        &mut self,
+        socket: u64,
+        principal: Principal,
+        ticket: Option<Ticket>,
+        rights: Option<Vec<Right>>,
+    ) -> Vec<Output> {
         let hello = ClientMessage::Hello {
             version: 1,
             features: vec![],
@@ -38,6 +48,7 @@ impl Rig {
             visible: true,
             fit: Fit::Scale,
             resume: None,
+            rights,
         };
         self.session.handle(Input::Hello { socket, principal, hello, ticket, nonce: socket }, self.now);
         self.drain()
@@ -108,6 +119,23 @@ fn the_first_controller_keeps_control_and_a_view_only_viewer_cannot_inject() {
         Output::Send { viewer: 2, message: ServerMessage::Error { code: ErrorCode::Forbidden, .. } }
     )));
     assert_eq!(rig.input(2, InputEvent::Text("x".into())), []);
+}
+
+#[test]
+fn who_only_wants_to_look_never_gets_control() {
+    let mut rig = Rig::new();
+    let looking = rig.hello_wanting(1, Principal::controller("probe"), None, Some(vec![Right::View]));
+    assert!(!looking.contains(&Output::Desktop(DesktopAction::Controlled(true))));
+    assert_eq!(rig.input(1, key(true)), []);
+    rig.hello(2, Principal::controller("a"), None);
+    assert_eq!(rig.input(2, key(true)).len(), 1);
+    rig.take(2, ControlAction::Release);
+    rig.take(1, ControlAction::Take);
+    assert_eq!(rig.input(1, key(true)), []);
+    // Wanting more than the credential gives does not give it.
+    rig.hello_wanting(3, Principal::viewer("b"), None, Some(vec![Right::View, Right::Control]));
+    rig.take(3, ControlAction::Take);
+    assert_eq!(rig.input(3, key(true)), []);
 }
 
 #[test]

@@ -29,6 +29,10 @@ pub enum ClientMessage {
         /// The ticket of an earlier [`ServerMessage::Hello`] or [`ServerMessage::Ticket`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resume: Option<String>,
+        /// The rights that are wanted; absent: all that the credential gives. Who only looks never gets control by
+        /// being the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rights: Option<Vec<Right>>,
     },
     /// The browser's offer (RFC 8829). It is the browser that offers, always.
     Offer {

@@ -22,6 +22,7 @@ fn client() -> Vec<(&'static str, ClientMessage)> {
                 visible: true,
                 fit: Fit::Resize,
                 resume: None,
+                rights: None,
             },
         ),
         (
@@ -34,6 +35,20 @@ fn client() -> Vec<(&'static str, ClientMessage)> {
                 visible: false,
                 fit: Fit::Scale,
                 resume: Some("ticket".into()),
+                rights: None,
+            },
+        ),
+        (
+            "hello of one who only looks",
+            ClientMessage::Hello {
+                version: 1,
+                features: vec![],
+                css,
+                device_pixel_ratio: 1.0,
+                visible: true,
+                fit: Fit::Scale,
+                resume: None,
+                rights: Some(vec![Right::View]),
             },
         ),
         ("offer", ClientMessage::Offer { sdp: "v=0\r\n".into() }),

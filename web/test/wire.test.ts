@@ -19,7 +19,7 @@ const fromClient = signals.filter(({ direction }) => direction.startsWith("clien
 
 /** Fields that ClientMessage knows; a field that only one side knows fails here. */
 const CLIENT_FIELDS: Record<ClientMessage["type"], readonly string[]> = {
-  hello: ["version", "features", "css", "devicePixelRatio", "visible", "fit", "resume"],
+  hello: ["version", "features", "css", "devicePixelRatio", "visible", "fit", "resume", "rights"],
   offer: ["sdp"],
   candidate: ["candidate", "sdpMid", "sdpMLineIndex"],
   visibility: ["visible"],

@@ -78,7 +78,7 @@ export interface Viewport {
 
 /** What the page says to the gateway. */
 export type ClientMessage =
-  | ({ type: "hello"; version: number; features: string[]; visible: boolean; resume?: string } & Viewport)
+  | ({ type: "hello"; version: number; features: string[]; visible: boolean; resume?: string; rights?: Right[] } & Viewport)
   | { type: "offer"; sdp: string }
   | { type: "candidate"; candidate?: string; sdpMid?: string; sdpMLineIndex?: number }
   | { type: "visibility"; visible: boolean }
