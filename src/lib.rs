@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main, cli -> serve, demo                           wiring: the only place where edges meet
-//! edges: capture, media, transport, http, desktop    never each other
+//! edges: capture, media, transport, http, desktop, probe    never each other
 //!     -> display                                     finding and authenticating to an X server
 //!     -> turn, wire, session, frame, config          pure
 //! ```
@@ -26,6 +26,8 @@ pub mod frame;
 pub mod http;
 #[cfg(feature = "gateway")]
 pub mod media;
+#[cfg(feature = "probe")]
+pub mod probe;
 #[cfg(feature = "gateway")]
 pub mod serve;
 #[cfg(feature = "gateway")]

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "gateway")]
 mod gateway;
+#[cfg(feature = "probe")]
+mod probe;
 
 use std::error::Error;
 use std::io::{IsTerminal, stderr};
@@ -43,6 +45,9 @@ enum Command {
     /// Print a link that lets its bearer into a session, or revoke one
     #[cfg(feature = "gateway")]
     Token(gateway::Token),
+    /// Say what a viewer would get: a viewer without a browser, on another implementation of WebRTC
+    #[cfg(feature = "probe")]
+    Probe(probe::Probe),
 }
 
 impl Cli {
@@ -57,6 +62,8 @@ impl Cli {
             Command::Encoders(encoders) => encoders.run(),
             #[cfg(feature = "gateway")]
             Command::Token(token) => token.run(),
+            #[cfg(feature = "probe")]
+            Command::Probe(probe) => probe.run(),
         }
     }
 }

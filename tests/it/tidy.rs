@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const MAX_LINES: usize = 600;
 /// Modules that touch the world. They never import each other; `serve` and `demo` wire them.
-const EDGES: [&str; 5] = ["capture", "desktop", "http", "media", "transport"];
+const EDGES: [&str; 6] = ["capture", "desktop", "http", "media", "probe", "transport"];
 /// Modules without sockets, clocks, randomness, GStreamer.
 const PURE: [&str; 5] = ["config", "frame", "session", "turn", "wire"];
 
