@@ -8,11 +8,22 @@ use std::time::Duration;
 use clap::Args;
 use deskgate::probe::access::{Credential, Trust, connector};
 use deskgate::probe::path::Path;
+use deskgate::probe::report::{Report, table};
 use deskgate::probe::target::Target;
-use deskgate::probe::{Options, probe};
+use deskgate::probe::verdict::stopped;
+use deskgate::probe::{Options, probe, swarm};
+
+const AFTER: &str = "\
+Exit codes: 0 ok, 1 a fault of this machine, 2 command line, 3 unreachable, 4 refused (401, 403), 5 not a gateway, \
+6 ended by the gateway, 7 path not available, 8 not connected, 9 no video, 10 black picture, 11 frozen picture. \
+With --all-paths: 0 if auto works, else auto's.\n\n\
+Secrets come by file or environment, never as arguments: DESKGATE_TOKEN, or DESKGATE_BASIC_AUTH_USER and \
+DESKGATE_BASIC_AUTH_PASSWORD.\n\n\
+A probe only looks: it never takes control and never resizes the desktop. It shows in the list of viewers.";
 
 /// Flags of `deskgate probe`.
 #[derive(Args)]
+#[command(after_help = AFTER)]
 pub struct Probe {
     /// Where the gateway is reached
     url: String,
@@ -22,6 +33,12 @@ pub struct Probe {
     /// Try every path, and print a table
     #[arg(long, conflicts_with = "path")]
     all_paths: bool,
+    /// Be this many viewers at once, over UDP, without decoding
+    #[arg(long, value_name = "N", conflicts_with_all = ["path", "all_paths"], value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    viewers: Option<u16>,
+    /// With --viewers: and this many more whose tab is hidden
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "viewers", value_parser = clap::value_parser!(u16).range(0..=1_000))]
+    idle: u16,
     /// How long to watch once there is a picture
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
@@ -70,17 +87,66 @@ impl Probe {
         })
     }
 
-    #[expect(clippy::print_stdout, reason = "the report is what was asked for")]
     pub fn run(self) -> Result<ExitCode, Box<dyn Error>> {
         let options = self.options()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let found = runtime
-            .block_on(probe(&options, self.path, &|step| eprintln!("probe: {}: {step}", self.path)))?;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&found)?);
-        } else {
-            print!("{}", found.text());
-        }
-        Ok(ExitCode::from(found.exit_code))
+        let code = runtime.block_on(async {
+            match self.viewers {
+                Some(viewers) => self.swarm(&options, viewers).await,
+                None if self.all_paths => self.all(&options).await,
+                None => {
+                    let found = one(&options, self.path).await?;
+                    self.print(&found, found.text())?;
+                    Ok(found.exit_code)
+                }
+            }
+        });
+        // GStreamer's last words need nobody's waiting.
+        runtime.shutdown_background();
+        code.map(ExitCode::from)
     }
+
+    async fn swarm(&self, options: &Options, viewers: u16) -> Result<u8, Box<dyn Error>> {
+        let tell = |step: &str| eprintln!("probe: {step}");
+        match swarm(options, viewers.into(), self.idle.into(), &tell).await {
+            Ok(found) => {
+                self.print(&found, found.text())?;
+                Ok(found.exit_code)
+            }
+            Err(stop) => {
+                let judged = stopped(&stop);
+                self.print(&judged, format!("{}: {}\n{}\n", judged.verdict.text(), judged.why, judged.next))?;
+                Ok(judged.verdict.exit_code())
+            }
+        }
+    }
+
+    async fn all(&self, options: &Options) -> Result<u8, Box<dyn Error>> {
+        let mut found = Vec::new();
+        for path in Path::ALL {
+            let report = one(options, path).await?;
+            // Nothing else will be reached either.
+            let hopeless = report.judgement.verdict.ends_all_paths();
+            found.push(report);
+            if hopeless {
+                break;
+            }
+        }
+        self.print(&found, table(&found))?;
+        Ok(found.first().map_or(1, |auto| auto.exit_code))
+    }
+
+    #[expect(clippy::print_stdout, reason = "the report is what was asked for")]
+    fn print(&self, found: &impl serde::Serialize, text: String) -> Result<(), Box<dyn Error>> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(found)?);
+        } else {
+            print!("{text}");
+        }
+        Ok(())
+    }
+}
+
+async fn one(options: &Options, path: Path) -> Result<Report, String> {
+    probe(options, path, &|step| eprintln!("probe: {path}: {step}")).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use gstreamer_app::{AppSink, AppSinkCallbacks};
+use gstreamer_app::{AppSink, AppSinkCallbacks, AppSrc};
 use gstreamer_video::{VideoFrameExt, VideoFrameRef, VideoInfo};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -89,21 +89,29 @@ pub fn decoder(codec: Codec) -> Result<&'static str, String> {
     })
 }
 
+/// Elements from RTP of a codec to its decoder.
+fn depayloader(codec: Codec) -> &'static str {
+    match codec {
+        Codec::H264 => "rtph264depay request-keyframe=true ! h264parse",
+        Codec::Vp8 => "rtpvp8depay request-keyframe=true",
+    }
+}
+
 /// A bin that takes RTP of `codec` and fills `seen`.
 ///
 /// # Errors
 /// For people.
 pub fn bin(codec: Codec, seen: &Arc<Mutex<Seen>>) -> Result<gst::Bin, String> {
+    build(depayloader(codec), codec, seen, true)
+}
+
+fn build(front: &str, codec: Codec, seen: &Arc<Mutex<Seen>>, open: bool) -> Result<gst::Bin, String> {
     let name = decoder(codec)?;
-    let front = match codec {
-        Codec::H264 => "rtph264depay request-keyframe=true ! h264parse",
-        Codec::Vp8 => "rtpvp8depay request-keyframe=true",
-    };
     let text = format!(
         "{front} ! queue max-size-buffers=100 max-size-bytes=0 max-size-time=0 ! {name} ! \
          appsink name=sink sync=false max-buffers=4 drop=false caps=\"video/x-raw,format=(string){{I420,YV12,NV12}}\""
     );
-    let bin = gst::parse::bin_from_description(&text, true).map_err(|e| format!("{name}: {e}"))?;
+    let bin = gst::parse::bin_from_description(&text, open).map_err(|e| format!("{name}: {e}"))?;
     let sink = bin.by_name("sink").and_downcast::<AppSink>().ok_or("no sink")?;
     let pictures = seen.clone();
     sink.set_callbacks(
@@ -120,6 +128,53 @@ pub fn bin(codec: Codec, seen: &Arc<Mutex<Seen>>) -> Result<gst::Bin, String> {
     seen.decoder = Some(name);
     drop(seen);
     Ok(bin)
+}
+
+/// Decodes what is pushed into it. Ends when dropped.
+pub struct Feed {
+    pipeline: gst::Pipeline,
+    source: AppSrc,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Feed {
+    /// For RTP packets.
+    ///
+    /// # Errors
+    /// For people.
+    pub fn rtp(codec: Codec, payload_type: u8, seen: &Arc<Mutex<Seen>>) -> Result<Self, String> {
+        let name = codec.name();
+        let caps = format!(
+            "application/x-rtp,media=video,encoding-name={name},payload={payload_type},clock-rate=90000"
+        );
+        Self::start(&caps, depayloader(codec), codec, seen)
+    }
+
+    fn start(caps: &str, front: &str, codec: Codec, seen: &Arc<Mutex<Seen>>) -> Result<Self, String> {
+        gst::init().map_err(|e| e.to_string())?;
+        let front = format!(
+            "appsrc name=source is-live=true format=time do-timestamp=true caps=\"{caps}\" ! {front}"
+        );
+        let bin = build(&front, codec, seen, false)?;
+        let source = bin.by_name("source").and_downcast::<AppSrc>().ok_or("no source")?;
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&bin).map_err(|e| e.to_string())?;
+        pipeline.set_state(gst::State::Playing).map_err(|e| format!("the decoder does not start: {e}"))?;
+        Ok(Self { pipeline, source, seen: seen.clone() })
+    }
+
+    /// One packet, or one access unit.
+    pub fn push(&self, bytes: Vec<u8>) {
+        lock(&self.seen).packet();
+        // A decoder that broke shows by what it does not decode.
+        let _ = self.source.push_buffer(gst::Buffer::from_slice(bytes));
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
 }
 
 fn take(sample: &gst::Sample, seen: &Mutex<Seen>) {

@@ -70,7 +70,8 @@ impl FromStr for Path {
 }
 
 /// How a TURN server is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Carrier {
     /// Datagrams.
     Udp,
@@ -80,17 +81,44 @@ pub enum Carrier {
     Tls,
 }
 
-/// What ICE is given for a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
+impl Carrier {
+    /// As in `RTCIceCandidate.relayProtocol`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+/// What a gateway offers at the URL that was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// The URL is https.
+    pub secure: bool,
+    /// Its greeting holds credentials for TURN.
+    pub turn: bool,
+    /// TLS ends in the gateway, not in a proxy.
+    pub tls: bool,
+}
+
+/// Who carries media, and how it is held to a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// webrtcbin.
+    Ice(IcePlan),
+    /// `rtc`, over a TCP connection to a candidate of the gateway's.
+    Tcp,
+}
+
+/// What ICE is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IcePlan {
     /// Only relayed candidates of ours (`iceTransportPolicy: relay`).
     pub relay_only: bool,
-    /// How to reach the gateway's TURN server, if at all.
-    pub turn: Option<Carrier>,
-    /// Candidates of the answer that may be used, by protocol.
-    pub udp: bool,
-    /// See `udp`.
-    pub tcp: bool,
+    /// Ways to the gateway's TURN server.
+    pub turn: Vec<Carrier>,
 }
 
 /// Why a path cannot be tried.
@@ -99,55 +127,64 @@ pub enum Unavailable {
     /// No credentials in its greeting.
     #[error("the gateway offers no TURN server")]
     NoTurn,
-    /// TLS ends somewhere that the URL does not show.
+    /// No TLS.
     #[error("TURN over TLS needs an https URL")]
     NoTls,
-    /// A proxy in front ends TLS, or the gateway does: TCP without TLS does not get through.
-    #[error("this port speaks TLS, so that TURN without TLS does not get through: use turns")]
-    TlsOnly,
+    /// A proxy in front ends TLS: it passes HTTP, and nothing else.
+    #[error(
+        "a proxy in front of the gateway ends TLS and passes HTTP only: TURN over TCP cannot get through"
+    )]
+    Proxy,
     /// Nothing of that kind in the answer.
-    #[error("the gateway offers no candidate for it")]
+    #[error("the gateway's answer holds no candidate for it")]
     NoCandidate,
     /// Written for, not yet there.
-    #[error("this version of the probe does not speak it yet")]
+    #[error("not built yet in this version of the probe")]
     NotBuilt,
 }
 
-/// How to hold a client to `path`, against a gateway at an `https` URL or not, with or without TURN.
+/// How to hold a viewer to `path`.
 ///
 /// # Errors
 /// [`Unavailable`].
-pub fn plan(path: Path, secure: bool, turn: bool) -> Result<Plan, Unavailable> {
-    let stream = if secure { Carrier::Tls } else { Carrier::Tcp };
-    let relay = |carrier| match turn {
-        true => Ok(Plan { relay_only: true, turn: Some(carrier), udp: true, tcp: false }),
-        false => Err(Unavailable::NoTurn),
+pub fn plan(path: Path, offered: Offered) -> Result<Plan, Unavailable> {
+    let ice = |relay_only, turn| Plan::Ice(IcePlan { relay_only, turn });
+    let relay = |turn: &[Carrier]| match offered {
+        Offered { turn: false, .. } => Err(Unavailable::NoTurn),
+        Offered { secure: true, tls: false, .. } => Err(Unavailable::Proxy),
+        _ => Ok(ice(true, turn.to_vec())),
+    };
+    // The same servers as in web/src/media/paths.ts.
+    let streams = match offered {
+        Offered { turn: false, .. } | Offered { secure: true, tls: false, .. } => &[][..],
+        Offered { secure: true, .. } => &[Carrier::Tcp, Carrier::Tls],
+        Offered { secure: false, .. } => &[Carrier::Tcp],
     };
     match path {
-        Path::Udp => Ok(Plan { relay_only: false, turn: None, udp: true, tcp: false }),
-        // The same servers as in web/src/media/paths.ts.
-        Path::Auto => Ok(Plan { relay_only: false, turn: turn.then_some(stream), udp: true, tcp: false }),
-        Path::Tcp => relay(stream),
-        Path::TurnUdp => relay(Carrier::Udp),
-        Path::TurnTcp if secure => Err(Unavailable::TlsOnly),
-        Path::TurnTcp => relay(Carrier::Tcp),
-        Path::Turns if !secure => Err(Unavailable::NoTls),
-        Path::Turns => relay(Carrier::Tls),
-        Path::IceTcp | Path::Ws => Err(Unavailable::NotBuilt),
+        Path::Udp => Ok(ice(false, Vec::new())),
+        Path::Auto => Ok(ice(false, streams.to_vec())),
+        Path::Tcp => relay(streams),
+        Path::TurnUdp if offered.turn => Ok(ice(true, vec![Carrier::Udp])),
+        Path::TurnUdp => Err(Unavailable::NoTurn),
+        Path::TurnTcp => relay(&[Carrier::Tcp]),
+        Path::Turns if !offered.secure => Err(Unavailable::NoTls),
+        Path::Turns => relay(&[Carrier::Tls]),
+        Path::IceTcp => Ok(Plan::Tcp),
+        Path::Ws => Err(Unavailable::NotBuilt),
     }
 }
 
-/// The answer without the candidates that the plan excludes.
+/// The answer with candidates of one protocol only (`udp`, `tcp`).
 ///
 /// # Errors
 /// [`Unavailable::NoCandidate`] if none is left.
-pub fn filter_answer(sdp: &str, plan: &Plan) -> Result<String, Unavailable> {
+pub fn filter_answer(sdp: &str, protocol: &str) -> Result<String, Unavailable> {
     let mut kept = 0;
     let lines: Vec<&str> = sdp
         .lines()
         .filter(|line| match line.strip_prefix("a=candidate:") {
             Some(candidate) => {
-                let keeps = wanted(candidate, plan);
+                let keeps = is_of(candidate, protocol);
                 kept += usize::from(keeps);
                 keeps
             }
@@ -161,12 +198,33 @@ pub fn filter_answer(sdp: &str, plan: &Plan) -> Result<String, Unavailable> {
 }
 
 /// `foundation component protocol priority address port typ …` (RFC 8839 §5.1).
-fn wanted(candidate: &str, plan: &Plan) -> bool {
-    match candidate.split_whitespace().nth(2).map(str::to_ascii_lowercase).as_deref() {
-        Some("udp") => plan.udp,
-        Some("tcp") => plan.tcp,
-        _ => false,
-    }
+fn is_of(candidate: &str, protocol: &str) -> bool {
+    candidate.split_whitespace().nth(2).is_some_and(|p| p.eq_ignore_ascii_case(protocol))
+}
+
+/// Addresses of an answer's candidates, best first.
+pub fn candidates(sdp: &str) -> Vec<SocketAddr> {
+    let candidate = |line: &str| {
+        let words: Vec<&str> = line.strip_prefix("a=candidate:")?.split_whitespace().collect();
+        let (ip, port) = (words.get(4)?.parse().ok()?, words.get(5)?.parse().ok()?);
+        Some((words.get(3)?.parse::<u32>().ok()?, SocketAddr::new(ip, port)))
+    };
+    let mut found: Vec<(u32, SocketAddr)> = sdp.lines().filter_map(candidate).collect();
+    found.sort_by_key(|(priority, _)| std::cmp::Reverse(*priority));
+    found.dedup();
+    found.into_iter().map(|(_, address)| address).collect()
+}
+
+/// Payload types of video in an answer, with the names of their codecs.
+pub fn video_formats(sdp: &str) -> Vec<(u8, String)> {
+    let video =
+        sdp.lines().skip_while(|l| !l.starts_with("m=video ")).skip(1).take_while(|l| !l.starts_with("m="));
+    video
+        .filter_map(|line| {
+            let (number, rest) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+            Some((number.parse().ok()?, rest.split('/').next()?.to_ascii_uppercase()))
+        })
+        .collect()
 }
 
 /// The TURN server as libnice takes it. User name and password are escaped: both may hold a colon.
@@ -192,16 +250,27 @@ pub struct End {
     pub address: String,
     /// How the relay is reached, for `relay`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub relay_protocol: Option<String>,
+    pub relay_protocol: Option<Carrier>,
 }
 
-/// Which path a chosen pair is; `carrier` is what the TURN server was offered as.
+/// Which of the ways to the relay is in use: `piped` bytes of the `received` ones came through the pipe.
+/// libnice does not tell, and the pipe is all that sets TLS apart.
+pub fn carrier(offered: &[Carrier], piped: u64, received: u64) -> Option<Carrier> {
+    match offered {
+        [one] => Some(*one),
+        // The pipe carries more than the media: TURN's own messages, and the frames around it.
+        _ if piped > received / 2 && offered.contains(&Carrier::Tls) => Some(Carrier::Tls),
+        _ => offered.iter().copied().find(|carrier| *carrier != Carrier::Tls),
+    }
+}
+
+/// Which path a pair is whose relay, if any, is reached by `carrier`.
 pub fn name_pair(local: &End, carrier: Option<Carrier>) -> Path {
-    match (local.kind.as_str(), local.protocol.as_str(), carrier) {
-        ("relay", _, Some(Carrier::Tls)) => Path::Turns,
-        ("relay", _, Some(Carrier::Tcp)) => Path::TurnTcp,
-        ("relay", ..) => Path::TurnUdp,
-        (_, "tcp", _) => Path::IceTcp,
+    match (local.kind.as_str(), carrier) {
+        ("relay", Some(Carrier::Tls)) => Path::Turns,
+        ("relay", Some(Carrier::Tcp)) => Path::TurnTcp,
+        ("relay", _) => Path::TurnUdp,
+        _ if local.protocol == "tcp" => Path::IceTcp,
         _ => Path::Udp,
     }
 }
@@ -219,44 +288,75 @@ mod tests {
         assert!("quic".parse::<Path>().unwrap_err().contains("turn-tcp"));
     }
 
-    #[test]
-    fn relays_are_forced_by_one_server_and_the_relay_policy() {
-        for (path, secure, carrier) in [
-            (Path::TurnUdp, false, Carrier::Udp),
-            (Path::TurnTcp, false, Carrier::Tcp),
-            (Path::Turns, true, Carrier::Tls),
-            (Path::Tcp, false, Carrier::Tcp),
-            (Path::Tcp, true, Carrier::Tls),
-        ] {
-            let plan = plan(path, secure, true).unwrap();
-            assert_eq!((plan.relay_only, plan.turn), (true, Some(carrier)), "{path}");
+    const PLAIN: Offered = Offered { secure: false, turn: true, tls: false };
+    const SECURE: Offered = Offered { secure: true, turn: true, tls: true };
+    const PROXY: Offered = Offered { secure: true, turn: true, tls: false };
+
+    fn ice(path: Path, offered: Offered) -> (bool, Vec<Carrier>) {
+        match plan(path, offered) {
+            Ok(Plan::Ice(IcePlan { relay_only, turn })) => (relay_only, turn),
+            other => panic!("{path}: {other:?}"),
         }
-        assert_eq!(plan(Path::Udp, false, true).unwrap().turn, None);
-        assert!(!plan(Path::Auto, false, true).unwrap().relay_only);
+    }
+
+    #[test]
+    fn relays_are_forced_by_their_server_and_the_relay_policy() {
+        for (path, offered, turn) in [
+            (Path::TurnUdp, PLAIN, vec![Carrier::Udp]),
+            (Path::TurnTcp, PLAIN, vec![Carrier::Tcp]),
+            (Path::TurnTcp, SECURE, vec![Carrier::Tcp]),
+            (Path::Turns, SECURE, vec![Carrier::Tls]),
+            (Path::Tcp, PLAIN, vec![Carrier::Tcp]),
+            (Path::Tcp, SECURE, vec![Carrier::Tcp, Carrier::Tls]),
+        ] {
+            assert_eq!(ice(path, offered), (true, turn), "{path}");
+        }
+        assert_eq!(ice(Path::Udp, PLAIN), (false, vec![]));
+    }
+
+    #[test]
+    fn auto_is_what_the_page_tries() {
+        assert_eq!(ice(Path::Auto, PLAIN), (false, vec![Carrier::Tcp]));
+        assert_eq!(ice(Path::Auto, SECURE), (false, vec![Carrier::Tcp, Carrier::Tls]));
+        assert_eq!(ice(Path::Auto, PROXY), (false, vec![]));
+        assert_eq!(ice(Path::Auto, Offered::default()), (false, vec![]));
     }
 
     #[test]
     fn what_cannot_be_tried_says_why() {
-        assert_eq!(plan(Path::TurnUdp, false, false), Err(Unavailable::NoTurn));
-        assert_eq!(plan(Path::Turns, false, true), Err(Unavailable::NoTls));
-        assert_eq!(plan(Path::TurnTcp, true, true), Err(Unavailable::TlsOnly));
-        // Without TURN the page still tries UDP.
-        assert_eq!(plan(Path::Auto, false, false).unwrap().turn, None);
+        let none = Offered::default();
+        assert_eq!(plan(Path::TurnUdp, none), Err(Unavailable::NoTurn));
+        assert_eq!(plan(Path::Tcp, none), Err(Unavailable::NoTurn));
+        assert_eq!(plan(Path::Turns, PLAIN), Err(Unavailable::NoTls));
+        assert_eq!(plan(Path::Turns, PROXY), Err(Unavailable::Proxy));
+        assert_eq!(plan(Path::TurnTcp, PROXY), Err(Unavailable::Proxy));
     }
 
     #[test]
     fn candidates_of_other_protocols_are_left_out() {
         let sdp = "v=0\r\na=candidate:1 1 udp 1 192.0.2.1 8080 typ host\r\n\
-            a=candidate:2 1 TCP 1 192.0.2.1 8080 typ host tcptype passive\r\na=mid:0\r\n";
-        let udp = plan(Path::Udp, false, false).unwrap();
-        let filtered = filter_answer(sdp, &udp).unwrap();
+            a=candidate:3 1 udp 7 2001:db8::1 8080 typ host\r\n\
+            a=candidate:2 1 TCP 9 192.0.2.1 8080 typ host tcptype passive\r\na=mid:0\r\n";
+        let filtered = filter_answer(sdp, "udp").unwrap();
         assert!(filtered.contains("udp 1") && !filtered.contains("TCP") && filtered.ends_with("a=mid:0\r\n"));
-        assert_eq!(filter_answer(&sdp.replace("udp", "sctp"), &udp), Err(Unavailable::NoCandidate));
+        assert_eq!(
+            candidates(&filtered),
+            ["[2001:db8::1]:8080".parse().unwrap(), "192.0.2.1:8080".parse().unwrap()]
+        );
+        assert_eq!(candidates(&filter_answer(sdp, "tcp").unwrap()).len(), 1);
+        assert_eq!(filter_answer(&filtered, "tcp"), Err(Unavailable::NoCandidate));
+    }
+
+    #[test]
+    fn formats_of_video_are_read() {
+        let sdp = "m=audio 9 X 111\r\na=rtpmap:111 opus/48000/2\r\nm=video 9 X 96 97\r\n\
+            a=rtpmap:96 h264/90000\r\na=rtpmap:97 rtx/90000\r\nm=application 9 X 1\r\na=rtpmap:1 x/1\r\n";
+        assert_eq!(video_formats(sdp), [(96, "H264".to_owned()), (97, "RTX".to_owned())]);
     }
 
     #[test]
     fn credentials_are_escaped_and_tls_is_left_to_the_pipe() {
-        let access = TurnAccess { username: "1700000000:7".into(), credential: "a+/=".into() };
+        let access = TurnAccess { username: "1700000000:7".into(), credential: "a+/=".into(), tls: true };
         let at = "[::1]:8080".parse().unwrap();
         assert_eq!(
             turn_uri(at, Carrier::Tls, &access),
@@ -277,5 +377,15 @@ mod tests {
         assert_eq!(name_pair(&end("relay", "udp"), Some(Carrier::Tls)), Path::Turns);
         assert_eq!(name_pair(&end("relay", "udp"), Some(Carrier::Udp)), Path::TurnUdp);
         assert_eq!(name_pair(&end("host", "tcp"), None), Path::IceTcp);
+    }
+
+    #[test]
+    fn tls_is_told_by_what_went_through_the_pipe() {
+        let both = [Carrier::Tcp, Carrier::Tls];
+        assert_eq!(carrier(&both, 1_100, 1_000), Some(Carrier::Tls));
+        // An allocation that is not used costs a few messages.
+        assert_eq!(carrier(&both, 300, 100_000), Some(Carrier::Tcp));
+        assert_eq!(carrier(&[Carrier::Tls], 0, 0), Some(Carrier::Tls));
+        assert_eq!(carrier(&[], 0, 0), None);
     }
 }

@@ -36,10 +36,12 @@ pub enum PeerEvent {
     Offer(String),
     /// A candidate of ours, and its m-line.
     Candidate(u32, String),
-    /// ICE.
-    Ice(WebRTCICEConnectionState),
-    /// ICE and DTLS together.
-    Connection(WebRTCPeerConnectionState),
+    /// ICE found a pair.
+    Ice,
+    /// ICE and DTLS are through.
+    Connected,
+    /// The gateway is lost, or was never found.
+    Lost,
     /// A message on the control channel.
     Text(String),
     /// The pipeline broke.
@@ -51,8 +53,8 @@ pub enum PeerEvent {
 pub struct IceConfig {
     /// `iceTransportPolicy: relay`.
     pub relay_only: bool,
-    /// The TURN server, as libnice takes it.
-    pub turn: Option<String>,
+    /// Ways to the TURN server, as libnice takes them.
+    pub turn: Vec<String>,
     /// Addresses of ours to use; none: what libnice finds, which leaves loopback out.
     pub local: Vec<IpAddr>,
 }
@@ -140,11 +142,22 @@ impl Peer {
         });
         let tell = events.clone();
         self.webrtc.connect_notify(Some("ice-connection-state"), move |webrtc, _| {
-            say(&tell, PeerEvent::Ice(webrtc.property("ice-connection-state")));
+            match webrtc.property::<WebRTCICEConnectionState>("ice-connection-state") {
+                WebRTCICEConnectionState::Connected | WebRTCICEConnectionState::Completed => {
+                    say(&tell, PeerEvent::Ice);
+                }
+                WebRTCICEConnectionState::Failed => say(&tell, PeerEvent::Lost),
+                _ => {}
+            }
         });
         let tell = events.clone();
-        self.webrtc.connect_notify(Some("connection-state"), move |webrtc, _| {
-            say(&tell, PeerEvent::Connection(webrtc.property("connection-state")));
+        self.webrtc.connect_notify(Some("connection-state"), move |webrtc, _| match webrtc
+            .property::<WebRTCPeerConnectionState>(
+            "connection-state",
+        ) {
+            WebRTCPeerConnectionState::Connected => say(&tell, PeerEvent::Connected),
+            WebRTCPeerConnectionState::Failed => say(&tell, PeerEvent::Lost),
+            _ => {}
         });
         self.pipeline.connect_deep_element_added(|_, _, element| {
             // Otherwise the first packet waits as long as a gap, in case an earlier one comes.
@@ -271,8 +284,8 @@ fn configure_ice(webrtc: &gst::Element, config: &IceConfig) -> Result<(), String
     for address in &config.local {
         ice.emit_by_name::<bool>("add-local-ip-address", &[&address.to_string()]);
     }
-    if let Some(turn) = &config.turn {
-        webrtc.set_property("turn-server", turn);
+    for turn in &config.turn {
+        webrtc.emit_by_name::<bool>("add-turn-server", &[turn]);
     }
     Ok(())
 }
@@ -343,12 +356,13 @@ fn read_end(candidate: &gst::Structure) -> End {
     let port = candidate.get::<u32>("port").unwrap_or_default();
     End {
         kind: text("candidate-type").unwrap_or_default(),
-        protocol: text("protocol").unwrap_or_default().to_ascii_lowercase(),
+        // libnice says which role a TCP candidate has, too: `tcp-active`.
+        protocol: text("protocol").unwrap_or_default().chars().take(3).collect::<String>().to_lowercase(),
         address: if address.contains(':') {
             format!("[{address}]:{port}")
         } else {
             format!("{address}:{port}")
         },
-        relay_protocol: text("relay-protocol").map(|p| p.to_ascii_lowercase()),
+        relay_protocol: None,
     }
 }

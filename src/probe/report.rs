@@ -251,7 +251,7 @@ impl Report {
 }
 
 fn end(end: &End) -> String {
-    let relay = end.relay_protocol.as_deref().map(|p| format!(" by {p}")).unwrap_or_default();
+    let relay = end.relay_protocol.map(|carrier| format!(" by {}", carrier.name())).unwrap_or_default();
     format!("{} {}{relay} {}", end.kind, end.protocol, end.address)
 }
 
@@ -280,6 +280,127 @@ pub fn table(reports: &[Report]) -> String {
         ]);
     }
     lay_out(&rows)
+}
+
+/// What a swarm was asked to be.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Swarm {
+    /// Viewers that watch.
+    pub active: usize,
+    /// Viewers whose tab is hidden.
+    pub idle: usize,
+    /// How long they were watched.
+    pub seconds: f64,
+}
+
+/// What one viewer of a swarm got.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share {
+    /// Its tab is hidden.
+    pub idle: bool,
+    /// ICE and DTLS got through.
+    pub connected: bool,
+    /// From its first request.
+    pub first_frame_ms: Option<f64>,
+    /// Frames a second, while watched.
+    pub fps: f64,
+    /// Video, while watched.
+    pub kbps: f64,
+    /// Video, since it came.
+    pub bytes: u64,
+    /// Packets, since it came.
+    pub packets: u64,
+    /// Packets that never came.
+    pub lost: u64,
+}
+
+/// What a swarm found. Rates are of the active viewers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SwarmReport {
+    /// The gateway.
+    pub url: String,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub swarm: Swarm,
+    /// Active ones that were connected.
+    pub active_connected: usize,
+    /// Idle ones that were connected.
+    pub idle_connected: usize,
+    /// Frames a second.
+    pub fps: Option<Spread>,
+    /// The slowest one's frame rate of the median.
+    pub slowest_of_median: Option<f64>,
+    /// kbit/s each.
+    pub kbps: Option<Spread>,
+    /// From a viewer's first request to its first frame.
+    pub first_frame_ms: Option<Spread>,
+    /// Bytes of video to all of them.
+    pub bytes: u64,
+    /// Packets to all of them.
+    pub packets: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// The process's exit code.
+    pub exit_code: u8,
+}
+
+impl SwarmReport {
+    /// Sums up.
+    pub fn new(url: &str, swarm: Swarm, shares: &[Share]) -> Self {
+        let connected = |idle| shares.iter().filter(move |s| s.idle == idle && s.connected);
+        let fps = Spread::of(connected(false).map(|s| s.fps));
+        let all = connected(false).count() == swarm.active && connected(true).count() == swarm.idle;
+        let verdict = match fps {
+            _ if !all => Verdict::NotConnected,
+            Some(fps) if fps.max == 0.0 => Verdict::NoVideo,
+            _ => Verdict::Ok,
+        };
+        Self {
+            url: url.to_owned(),
+            swarm,
+            active_connected: connected(false).count(),
+            idle_connected: connected(true).count(),
+            fps,
+            slowest_of_median: fps
+                .filter(|fps| fps.median > 0.0)
+                .map(|fps| (fps.min / fps.median * 1_000.0).round() / 1_000.0),
+            kbps: Spread::of(connected(false).map(|s| s.kbps)),
+            first_frame_ms: Spread::of(connected(false).filter_map(|s| s.first_frame_ms)),
+            bytes: shares.iter().map(|s| s.bytes).sum(),
+            packets: shares.iter().map(|s| s.packets).sum(),
+            lost: shares.iter().map(|s| s.lost).sum(),
+            exit_code: verdict.exit_code(),
+        }
+    }
+
+    /// A few lines for people.
+    pub fn text(&self) -> String {
+        let spread = |spread: Option<Spread>| match spread {
+            Some(s) => format!("{:.1} min  {:.1} median  {:.1} max", s.min, s.median, s.max),
+            None => "-".into(),
+        };
+        let Swarm { active, idle, seconds } = self.swarm;
+        format!(
+            "gateway      {}\n\
+             connected    {} of {active} active, {} of {idle} idle\n\
+             frames/s     {}  slowest of median {}\n\
+             kbit/s each  {}\n\
+             first frame  {} ms\n\
+             in total     {:.1} MB  {} packets, {} lost ({:.2} %), watched {seconds:.1} s\n",
+            self.url,
+            self.active_connected,
+            self.idle_connected,
+            spread(self.fps),
+            self.slowest_of_median.map_or("-".into(), |s| format!("{s:.3}")),
+            spread(self.kbps),
+            spread(self.first_frame_ms),
+            self.bytes as f64 / 1e6,
+            self.packets,
+            self.lost,
+            loss_percent(self.packets, self.lost),
+        )
+    }
 }
 
 /// Columns as wide as their widest cell, two spaces between.
@@ -348,5 +469,32 @@ mod tests {
         let spread = Spread::of([3.0, 1.0, 2.04]).unwrap();
         assert_eq!((spread.min, spread.median, spread.max), (1.0, 2.04, 3.0));
         assert_eq!((loss_percent(0, 0), loss_percent(98, 2)), (0.0, 2.0));
+    }
+
+    #[test]
+    fn a_swarm_is_summed_up_over_those_that_watch() {
+        let share = |idle, connected, fps| Share {
+            idle,
+            connected,
+            first_frame_ms: Some(10.0),
+            fps,
+            kbps: 2_000.0,
+            bytes: 100,
+            packets: 10,
+            lost: 1,
+        };
+        let swarm = Swarm { active: 3, idle: 1, seconds: 5.0 };
+        let seated = [
+            share(false, true, 27.0),
+            share(false, true, 30.0),
+            share(false, true, 30.0),
+            share(true, true, 0.0),
+        ];
+        let report = SwarmReport::new("u", swarm, &seated);
+        assert_eq!((report.active_connected, report.idle_connected, report.exit_code), (3, 1, 0));
+        assert_eq!((report.slowest_of_median, report.bytes, report.lost), (Some(0.9), 400, 4));
+        assert!(report.text().contains("3 of 3 active, 1 of 1 idle"));
+        let one_missing = SwarmReport::new("u", swarm, &seated[1..]);
+        assert_eq!(one_missing.exit_code, Verdict::NotConnected.exit_code());
     }
 }

@@ -65,6 +65,11 @@ impl Verdict {
         }
     }
 
+    /// True if no other path of the same gateway can end better.
+    pub fn ends_all_paths(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Refused | Self::NotAGateway)
+    }
+
     /// For people.
     pub fn text(self) -> &'static str {
         match self {
@@ -234,7 +239,8 @@ fn ok(evidence: &Evidence<'_>) -> Judgement {
     judgement(Verdict::Ok, why, "")
 }
 
-fn stopped(stop: &Stop) -> Judgement {
+/// What ended a probe, as a verdict.
+pub fn stopped(stop: &Stop) -> Judgement {
     match stop {
         Stop::Unreachable(why) => judgement(
             Verdict::Unreachable,

@@ -1,35 +1,30 @@
 //! One probe of one path: log in, offer, watch, judge.
 
-use std::future::pending;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
-use gstreamer_webrtc::{WebRTCICEConnectionState as Ice, WebRTCPeerConnectionState as Connected};
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep_until};
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::tungstenite::Message;
 
-use super::access::{Credential, Site, Socket};
+use super::Task;
+use super::access::{Credential, Site};
 use super::decoder::{Seen, lock};
-use super::path::{Carrier, Path, Plan, filter_answer, name_pair, plan, turn_uri};
+use super::path::{Carrier, IcePlan, Path, Plan, carrier, filter_answer, name_pair, plan, turn_uri};
 use super::peer::{Counters, IceConfig, Peer, PeerEvent};
 use super::ping::{Way, ping};
 use super::pipe::Pipe;
 use super::report::{Connection, GatewayState, Network, Report, Spread, Video, loss_percent, ms};
+use super::signal::{Greeting, Incoming, Signal};
+use super::straight::Straight;
 use super::target::Target;
 use super::verdict::{Evidence, Look, Steps, Stop, judge};
-use crate::wire::signal::{
-    ClientMessage, CssSize, DisplayState, ErrorCode, Fit, Right, ServerMessage, Status, TurnAccess,
-};
+use crate::wire::signal::{ClientMessage, DisplayState, ErrorCode, ServerMessage, Status, TurnAccess};
 
 /// From the start to the first picture.
 const FIRST_FRAME: Duration = Duration::from_secs(20);
-/// For the gateway's greeting.
-const HELLO: Duration = Duration::from_secs(10);
 /// How often the gateway is asked how many pictures it captured.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -82,43 +77,43 @@ struct Viewer<'a> {
     status: Option<Status>,
     looks: Arc<Mutex<Vec<Look>>>,
     lost: Option<Duration>,
+    turn: Vec<Carrier>,
     carrier: Option<Carrier>,
     counters: (Counters, Counters),
     watched: Option<(Duration, Duration)>,
     trips: Arc<Mutex<Vec<Duration>>>,
 }
 
-/// Ends with what it belongs to.
-struct Task(JoinHandle<()>);
-
-impl Task {
-    fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(future))
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+enum Media {
+    Ice(Peer),
+    Tcp(Straight),
 }
 
 /// A viewer that has been greeted, with its half of the connection.
 struct Link {
-    socket: Option<Socket>,
-    peer: Peer,
+    signal: Signal,
+    media: Media,
     events: mpsc::Receiver<PeerEvent>,
-    plan: Plan,
-    _pipe: Option<Pipe>,
+    pipe: Option<Pipe>,
 }
 
 impl Link {
-    async fn say(&mut self, message: &ClientMessage) {
-        if let Some(socket) = &mut self.socket
-            && let Ok(text) = serde_json::to_string(message)
-            && socket.send(Message::text(text)).await.is_err()
-        {
-            self.socket = None;
+    async fn counters(&self) -> Counters {
+        match &self.media {
+            Media::Ice(peer) => peer.counters().await,
+            Media::Tcp(straight) => straight.counters(),
+        }
+    }
+
+    fn accept(&self, sdp: &str) -> Result<(), Halt> {
+        match &self.media {
+            Media::Ice(peer) => {
+                peer.accept(&filter_answer(sdp, "udp").map_err(Stop::Unavailable)?).map_err(Halt::Broken)
+            }
+            Media::Tcp(straight) => {
+                straight.accept(&filter_answer(sdp, "tcp").map_err(Stop::Unavailable)?);
+                Ok(())
+            }
         }
     }
 }
@@ -136,6 +131,7 @@ impl<'a> Viewer<'a> {
             status: None,
             looks: Arc::default(),
             lost: None,
+            turn: Vec::new(),
             carrier: None,
             counters: Default::default(),
             watched: None,
@@ -152,77 +148,49 @@ impl<'a> Viewer<'a> {
         let site = Site::open(options.target.clone(), &options.credential, &options.tls).await?;
         site.status().await?;
         self.steps.http = self.now();
-        let mut socket = site.socket().await?;
+        let mut signal = Signal::open(&site).await?;
         self.steps.web_socket = self.now();
-        let turn = self.greet(&mut socket).await?;
+        let greeting = signal.greet(true).await?;
+        self.number = Some(greeting.viewer);
         self.steps.hello = self.now();
-        let plan = plan(self.path, options.target.is_secure(), turn.is_some()).map_err(Stop::Unavailable)?;
-        self.carrier = plan.turn;
+        let offered = greeting.offered(options.target.is_secure());
+        let plan = plan(self.path, offered).map_err(Stop::Unavailable)?;
         progress("let in; connecting");
-        let mut link = self.link(&site, socket, plan, turn).await?;
+        let mut link = self.link(&site, signal, plan, greeting).await?;
         self.connect(&mut link).await?;
         if lock(&self.seen).first_frame.is_some() {
             progress("a picture; watching");
             self.watch(&site, &mut link).await?;
         }
-        link.say(&ClientMessage::Bye {}).await;
+        link.signal.say(&ClientMessage::Bye {}).await;
         Ok(())
     }
 
-    /// Says hello as somebody who only looks: control and the screen's size stay as they are.
-    async fn greet(&mut self, socket: &mut Socket) -> Result<Option<TurnAccess>, Stop> {
-        let hello = ClientMessage::Hello {
-            version: 1,
-            features: Vec::new(),
-            css: CssSize { width: 1280.0, height: 720.0 },
-            device_pixel_ratio: 1.0,
-            visible: true,
-            fit: Fit::Scale,
-            resume: None,
-            rights: Some(vec![Right::View]),
-        };
-        let text = serde_json::to_string(&hello).map_err(|e| Stop::NotAGateway(e.to_string()))?;
-        let gone = || Stop::NotAGateway("the WebSocket closed before the gateway's greeting".to_owned());
-        socket.send(Message::text(text)).await.map_err(|_| gone())?;
-        let greeting = async {
-            while let Some(Ok(message)) = socket.next().await {
-                let Message::Text(text) = message else { continue };
-                match serde_json::from_str(&text) {
-                    Ok(ServerMessage::Hello { viewer, turn, .. }) => {
-                        self.number = Some(viewer);
-                        return Ok(turn);
-                    }
-                    Ok(ServerMessage::Bye { reason, message }) => {
-                        return Err(Stop::Ended { reason, message });
-                    }
-                    _ => {}
-                }
-            }
-            Err(gone())
-        };
-        let silent = || Stop::NotAGateway(format!("no greeting within {} s", HELLO.as_secs()));
-        timeout(HELLO, greeting).await.unwrap_or_else(|_| Err(silent()))
-    }
-
     async fn link(
-        &self,
+        &mut self,
         site: &Site,
-        socket: Socket,
+        signal: Signal,
         plan: Plan,
-        turn: Option<TurnAccess>,
+        greeting: Greeting,
     ) -> Result<Link, Halt> {
-        let pipe = match plan.turn {
-            Some(Carrier::Tls) => Some(Pipe::open(site.clone()).await?),
-            _ => None,
+        let (media, events, pipe) = match plan {
+            Plan::Ice(plan) => {
+                let pipe = match plan.turn.contains(&Carrier::Tls) {
+                    true => Some(Pipe::open(site.clone()).await?),
+                    false => None,
+                };
+                let config = ice(site, &plan, greeting.turn.as_ref(), pipe.as_ref());
+                self.turn = plan.turn;
+                let (peer, events) = Peer::start(&config, &self.seen).map_err(Halt::Broken)?;
+                (Media::Ice(peer), events, pipe)
+            }
+            Plan::Tcp => {
+                let local = local_address(site).await.map_err(|e| Halt::Broken(e.to_string()))?;
+                let (straight, events) = Straight::start(local, &self.seen).map_err(Halt::Broken)?;
+                (Media::Tcp(straight), events, None)
+            }
         };
-        let server = pipe.as_ref().map_or(site.address, |pipe| pipe.address);
-        let config = IceConfig {
-            relay_only: plan.relay_only,
-            turn: plan.turn.zip(turn).map(|(carrier, access)| turn_uri(server, carrier, &access)),
-            local: if server.ip().is_loopback() { local_addresses() } else { Vec::new() },
-        };
-        let (peer, events) = Peer::start(&config, &self.seen).map_err(Halt::Broken)?;
-        Ok(Link { socket: Some(socket), peer, events, plan, _pipe: pipe })
+        Ok(Link { signal, media, events, pipe })
     }
 
     /// Until there is a picture, or it is clear that there will be none.
@@ -241,7 +209,8 @@ impl<'a> Viewer<'a> {
 
     async fn watch(&mut self, site: &Site, link: &mut Link) -> Result<(), Halt> {
         let from = self.start.elapsed();
-        self.counters.0 = link.peer.counters().await;
+        self.counters.0 = link.counters().await;
+        self.carrier = self.carrier_of(link, &self.counters.0);
         let _looking = Task::spawn(look(site.clone(), self.start, self.looks.clone()));
         let _pinging = self.way(site).map(|way| {
             let trips = self.trips.clone();
@@ -254,9 +223,14 @@ impl<'a> Viewer<'a> {
                 more = self.turn(link) => more?,
             }
         }
-        self.counters.1 = link.peer.counters().await;
+        self.counters.1 = link.counters().await;
+        self.carrier = self.carrier_of(link, &self.counters.1);
         self.watched = Some((from, self.start.elapsed()));
         Ok(())
+    }
+
+    fn carrier_of(&self, link: &Link, counters: &Counters) -> Option<Carrier> {
+        carrier(&self.turn, link.pipe.as_ref().map_or(0, Pipe::received), counters.bytes)
     }
 
     /// How round trips are measured: in the transport that carries the media.
@@ -271,67 +245,55 @@ impl<'a> Viewer<'a> {
 
     /// One event of whichever side.
     async fn turn(&mut self, link: &mut Link) -> Result<(), Halt> {
-        let message = async {
-            match &mut link.socket {
-                Some(socket) => socket.next().await,
-                None => pending().await,
-            }
-        };
         tokio::select! {
-            message = message => match message {
-                Some(Ok(Message::Text(text))) => self.message(link, &text)?,
-                Some(Ok(_)) => {}
+            incoming = link.signal.next() => match incoming {
+                Incoming::Message(message) => self.message(link, *message),
                 // Media goes on without it, as in the page.
-                Some(Err(_)) | None => link.socket = None,
+                Incoming::Frame(_) | Incoming::Closed => Ok(()),
             },
             event = link.events.recv() => match event {
-                Some(event) => self.event(link, event).await?,
-                None => return Err(Halt::Broken("webrtcbin ended".to_owned())),
+                Some(event) => self.event(link, event).await,
+                None => Err(Halt::Broken("the peer connection ended".to_owned())),
             },
         }
-        Ok(())
     }
 
     async fn event(&mut self, link: &mut Link, event: PeerEvent) -> Result<(), Halt> {
         match event {
-            PeerEvent::Offer(sdp) => link.say(&ClientMessage::Offer { sdp }).await,
+            PeerEvent::Offer(sdp) => link.signal.say(&ClientMessage::Offer { sdp }).await,
             PeerEvent::Candidate(line, candidate) => {
                 let message = ClientMessage::Candidate {
                     candidate: Some(candidate),
                     sdp_mid: None,
                     sdp_m_line_index: u16::try_from(line).ok(),
                 };
-                link.say(&message).await;
+                link.signal.say(&message).await;
             }
-            PeerEvent::Ice(Ice::Connected | Ice::Completed) => {
-                self.steps.ice = self.steps.ice.or(self.now());
+            PeerEvent::Ice => self.steps.ice = self.steps.ice.or(self.now()),
+            PeerEvent::Connected => self.steps.dtls = self.steps.dtls.or(self.now()),
+            PeerEvent::Lost => self.lost = self.lost.or(self.now()),
+            PeerEvent::Text(text) => {
+                if let Ok(message) = serde_json::from_str(&text) {
+                    self.message(link, message)?;
+                }
             }
-            PeerEvent::Ice(Ice::Failed) => self.lost = self.now(),
-            PeerEvent::Ice(_) => {}
-            PeerEvent::Connection(Connected::Connected) => {
-                self.steps.dtls = self.steps.dtls.or(self.now());
-            }
-            PeerEvent::Connection(Connected::Failed) => self.lost = self.now(),
-            PeerEvent::Connection(_) => {}
-            PeerEvent::Text(text) => self.message(link, &text)?,
-            PeerEvent::Failed(why) => return Err(Halt::Broken(format!("GStreamer: {why}"))),
+            PeerEvent::Failed(why) => return Err(Halt::Broken(why)),
         }
         Ok(())
     }
 
-    fn message(&mut self, link: &Link, text: &str) -> Result<(), Halt> {
-        match serde_json::from_str(text) {
-            Ok(ServerMessage::Answer { sdp }) => {
+    fn message(&mut self, link: &Link, message: ServerMessage) -> Result<(), Halt> {
+        match message {
+            ServerMessage::Answer { sdp } => {
                 self.steps.answer = self.steps.answer.or(self.now());
-                let sdp = filter_answer(&sdp, &link.plan).map_err(Stop::Unavailable)?;
-                link.peer.accept(&sdp).map_err(Halt::Broken)?;
+                link.accept(&sdp)?;
             }
-            Ok(ServerMessage::Status(status)) => self.status = Some(status),
-            Ok(ServerMessage::Bye { reason, message }) => return Err(Stop::Ended { reason, message }.into()),
-            Ok(ServerMessage::Error {
+            ServerMessage::Status(status) => self.status = Some(status),
+            ServerMessage::Bye { reason, message } => return Err(Stop::Ended { reason, message }.into()),
+            ServerMessage::Error {
                 code: ErrorCode::NoCodec | ErrorCode::BadOffer | ErrorCode::NoEncoder,
                 message,
-            }) => return Err(Stop::NoAnswer(message).into()),
+            } => return Err(Stop::NoAnswer(message).into()),
             // Whatever else it says is for the page.
             _ => {}
         }
@@ -370,7 +332,8 @@ impl<'a> Viewer<'a> {
     }
 
     fn connection(&self) -> Option<Connection> {
-        let (local, remote) = self.counters.1.pair.clone().or_else(|| self.counters.0.pair.clone())?;
+        let (mut local, remote) = self.counters.1.pair.clone().or_else(|| self.counters.0.pair.clone())?;
+        local.relay_protocol = self.carrier.filter(|_| local.kind == "relay");
         Some(Connection { path: name_pair(&local, self.carrier), local, remote })
     }
 
@@ -416,6 +379,20 @@ impl<'a> Viewer<'a> {
     }
 }
 
+fn ice(site: &Site, plan: &IcePlan, turn: Option<&TurnAccess>, pipe: Option<&Pipe>) -> IceConfig {
+    let server = |carrier| match carrier {
+        Carrier::Tls => pipe.map(|pipe| pipe.address),
+        Carrier::Udp | Carrier::Tcp => Some(site.address),
+    };
+    let uri = |carrier| Some(turn_uri(server(carrier)?, carrier, turn?));
+    let near = site.ip().is_loopback() || pipe.is_some();
+    IceConfig {
+        relay_only: plan.relay_only,
+        turn: plan.turn.iter().filter_map(|carrier| uri(*carrier)).collect(),
+        local: if near { local_addresses() } else { Vec::new() },
+    }
+}
+
 /// Asks the gateway again and again how many pictures it captured.
 async fn look(site: Site, start: Instant, looks: Arc<Mutex<Vec<Look>>>) {
     let mut every = interval(LOOK);
@@ -429,7 +406,15 @@ async fn look(site: Site, start: Instant, looks: Arc<Mutex<Vec<Look>>>) {
 }
 
 /// Every address of this machine, loopback too: libnice leaves that out by itself.
-fn local_addresses() -> Vec<std::net::IpAddr> {
+fn local_addresses() -> Vec<IpAddr> {
     let all = if_addrs::get_if_addrs().unwrap_or_default();
     all.into_iter().filter(|i| !i.is_link_local()).map(|i| i.ip()).collect()
+}
+
+/// The address of ours from which the gateway is reached.
+pub(super) async fn local_address(site: &Site) -> std::io::Result<IpAddr> {
+    let any: IpAddr = if site.address.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(site.address).await?;
+    Ok(socket.local_addr()?.ip())
 }
