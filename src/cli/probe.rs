@@ -25,7 +25,7 @@ A probe only looks: it never takes control and never resizes the desktop. It sho
 #[derive(Args)]
 #[command(after_help = AFTER)]
 pub struct Probe {
-    /// Where the gateway is reached
+    /// Where the gateway is reached, as in an address bar
     url: String,
     /// The way that media must take: auto, udp, tcp, turn-udp, turn-tcp, turns, ice-tcp, ws
     #[arg(long, default_value = "auto")]
@@ -88,9 +88,16 @@ impl Probe {
     }
 
     pub fn run(self) -> Result<ExitCode, Box<dyn Error>> {
-        let options = self.options()?;
+        let options = match self.options() {
+            Ok(options) => options,
+            Err(error) => {
+                // Not by clap: it would repeat a URL with a secret in it.
+                eprintln!("deskgate: {error}");
+                return Ok(ExitCode::from(2));
+            }
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let code = runtime.block_on(async {
+        let code: Result<u8, Box<dyn Error>> = runtime.block_on(async {
             match self.viewers {
                 Some(viewers) => self.swarm(&options, viewers).await,
                 None if self.all_paths => self.all(&options).await,

@@ -23,7 +23,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::target::Target;
 use super::verdict::Stop;
-use crate::wire::{MAX_JSON_BYTES, SUBPROTOCOL};
+use crate::wire::SUBPROTOCOL;
 
 /// For one address to take a connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -31,6 +31,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(8);
 /// Largest answer that is read.
 const MAX_BODY: usize = 1 << 20;
+/// Largest message of the gateway that is taken: a key frame of a large screen.
+const MAX_MESSAGE: usize = 16 << 20;
 
 /// A connection, with TLS or without.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -229,10 +231,9 @@ impl Site {
         let mut request = url.into_client_request().map_err(|e| no(e.to_string()))?;
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
         request.headers_mut().extend(self.headers.clone());
-        // The gateway's messages hold cursors: larger than what it takes from viewers.
         let limits = tungstenite::protocol::WebSocketConfig::default()
-            .max_message_size(Some(MAX_JSON_BYTES * 16))
-            .max_frame_size(Some(MAX_JSON_BYTES * 16));
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
         match timeout(ANSWER, client_async_with_config(request, stream, Some(limits))).await {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(tungstenite::Error::Http(response))) => {

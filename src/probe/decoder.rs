@@ -150,6 +150,19 @@ impl Feed {
         Self::start(&caps, depayloader(codec), codec, seen)
     }
 
+    /// For access units, as they come over the WebSocket.
+    ///
+    /// # Errors
+    /// For people.
+    pub fn units(codec: Codec, seen: &Arc<Mutex<Seen>>) -> Result<Self, String> {
+        match codec {
+            Codec::H264 => {
+                Self::start("video/x-h264,stream-format=byte-stream,alignment=au", "h264parse", codec, seen)
+            }
+            Codec::Vp8 => Self::start("video/x-vp8", "identity", codec, seen),
+        }
+    }
+
     fn start(caps: &str, front: &str, codec: Codec, seen: &Arc<Mutex<Seen>>) -> Result<Self, String> {
         gst::init().map_err(|e| e.to_string())?;
         let front = format!(
@@ -164,7 +177,7 @@ impl Feed {
     }
 
     /// One packet, or one access unit.
-    pub fn push(&self, bytes: Vec<u8>) {
+    pub fn push(&self, bytes: impl AsRef<[u8]> + Send + 'static) {
         lock(&self.seen).packet();
         // A decoder that broke shows by what it does not decode.
         let _ = self.source.push_buffer(gst::Buffer::from_slice(bytes));

@@ -101,6 +101,8 @@ pub struct Offered {
     pub turn: bool,
     /// TLS ends in the gateway, not in a proxy.
     pub tls: bool,
+    /// It sends video over the WebSocket.
+    pub stream: bool,
 }
 
 /// Who carries media, and how it is held to a path.
@@ -110,6 +112,8 @@ pub enum Plan {
     Ice(IcePlan),
     /// `rtc`, over a TCP connection to a candidate of the gateway's.
     Tcp,
+    /// The WebSocket itself.
+    Ws,
 }
 
 /// What ICE is given.
@@ -138,9 +142,9 @@ pub enum Unavailable {
     /// Nothing of that kind in the answer.
     #[error("the gateway's answer holds no candidate for it")]
     NoCandidate,
-    /// Written for, not yet there.
-    #[error("not built yet in this version of the probe")]
-    NotBuilt,
+    /// An older gateway.
+    #[error("this gateway sends no video over the WebSocket")]
+    NoStream,
 }
 
 /// How to hold a viewer to `path`.
@@ -170,7 +174,8 @@ pub fn plan(path: Path, offered: Offered) -> Result<Plan, Unavailable> {
         Path::Turns if !offered.secure => Err(Unavailable::NoTls),
         Path::Turns => relay(&[Carrier::Tls]),
         Path::IceTcp => Ok(Plan::Tcp),
-        Path::Ws => Err(Unavailable::NotBuilt),
+        Path::Ws if offered.stream => Ok(Plan::Ws),
+        Path::Ws => Err(Unavailable::NoStream),
     }
 }
 
@@ -288,9 +293,9 @@ mod tests {
         assert!("quic".parse::<Path>().unwrap_err().contains("turn-tcp"));
     }
 
-    const PLAIN: Offered = Offered { secure: false, turn: true, tls: false };
-    const SECURE: Offered = Offered { secure: true, turn: true, tls: true };
-    const PROXY: Offered = Offered { secure: true, turn: true, tls: false };
+    const PLAIN: Offered = Offered { secure: false, turn: true, tls: false, stream: true };
+    const SECURE: Offered = Offered { secure: true, turn: true, tls: true, stream: true };
+    const PROXY: Offered = Offered { secure: true, turn: true, tls: false, stream: true };
 
     fn ice(path: Path, offered: Offered) -> (bool, Vec<Carrier>) {
         match plan(path, offered) {
@@ -327,6 +332,7 @@ mod tests {
         let none = Offered::default();
         assert_eq!(plan(Path::TurnUdp, none), Err(Unavailable::NoTurn));
         assert_eq!(plan(Path::Tcp, none), Err(Unavailable::NoTurn));
+        assert_eq!(plan(Path::Ws, none), Err(Unavailable::NoStream));
         assert_eq!(plan(Path::Turns, PLAIN), Err(Unavailable::NoTls));
         assert_eq!(plan(Path::Turns, PROXY), Err(Unavailable::Proxy));
         assert_eq!(plan(Path::TurnTcp, PROXY), Err(Unavailable::Proxy));
@@ -341,7 +347,7 @@ mod tests {
         assert!(filtered.contains("udp 1") && !filtered.contains("TCP") && filtered.ends_with("a=mid:0\r\n"));
         assert_eq!(
             candidates(&filtered),
-            ["[2001:db8::1]:8080".parse().unwrap(), "192.0.2.1:8080".parse().unwrap()]
+            ["[2001:db8::1]:8080", "192.0.2.1:8080"].map(|at| at.parse::<SocketAddr>().unwrap())
         );
         assert_eq!(candidates(&filter_answer(sdp, "tcp").unwrap()).len(), 1);
         assert_eq!(filter_answer(&filtered, "tcp"), Err(Unavailable::NoCandidate));

@@ -24,7 +24,7 @@ pub struct Report {
     pub exit_code: u8,
     /// How far it came: milliseconds since the start.
     pub steps: StepsMs,
-    /// The pair that ICE chose.
+    /// How media came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,
     /// What was decoded.
@@ -91,15 +91,24 @@ impl StepsMs {
     }
 }
 
-/// The pair that ICE chose.
+/// How media came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Connection {
     /// Its name.
     pub path: Path,
-    /// Our end.
-    pub local: End,
+    /// Our end of the pair that ICE chose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<End>,
     /// The gateway's.
-    pub remote: End,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<End>,
+}
+
+impl Connection {
+    fn pair(&self) -> String {
+        let both = self.local.as_ref().zip(self.remote.as_ref());
+        both.map(|(local, remote)| format!("  {}  ->  {}", end(local), end(remote))).unwrap_or_default()
+    }
 }
 
 /// What was decoded.
@@ -209,10 +218,7 @@ impl Report {
             line("next", self.judgement.next.clone());
         }
         match &self.connection {
-            Some(c) => line(
-                "path",
-                format!("{} (asked for {})  {}  ->  {}", c.path, self.path, end(&c.local), end(&c.remote)),
-            ),
+            Some(c) => line("path", format!("{} (asked for {}){}", c.path, self.path, c.pair())),
             None => line("path", format!("asked for {}", self.path)),
         }
         if let Some(v) = &self.video {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::access::{Site, Socket};
@@ -15,6 +15,11 @@ use crate::wire::signal::{ClientMessage, CssSize, Fit, Right, ServerMessage, Tur
 
 /// For the gateway's greeting.
 const HELLO: Duration = Duration::from_secs(10);
+
+/// For its goodbye.
+const LEAVE: Duration = Duration::from_secs(1);
+/// Feature of a gateway that sends video over the WebSocket.
+const STREAM: &str = "stream";
 
 /// What the gateway greeted us with.
 #[derive(Clone, Debug)]
@@ -30,7 +35,12 @@ pub struct Greeting {
 impl Greeting {
     /// What it means for paths, at a URL with TLS or without.
     pub fn offered(&self, secure: bool) -> Offered {
-        Offered { secure, turn: self.turn.is_some(), tls: self.turn.as_ref().is_some_and(|turn| turn.tls) }
+        Offered {
+            secure,
+            turn: self.turn.is_some(),
+            tls: self.turn.as_ref().is_some_and(|turn| turn.tls),
+            stream: self.features.iter().any(|feature| feature == STREAM),
+        }
     }
 }
 
@@ -41,6 +51,8 @@ pub enum Incoming {
     Message(Box<ServerMessage>),
     /// Bytes.
     Frame(Bytes),
+    /// The gateway answered a ping of this long ago.
+    Pong(Duration),
     /// The WebSocket closed. Told once.
     Closed,
 }
@@ -48,6 +60,7 @@ pub enum Incoming {
 /// A WebSocket on which both sides have said hello.
 pub struct Signal {
     socket: Option<Socket>,
+    pinged: Option<Instant>,
 }
 
 impl Signal {
@@ -56,7 +69,7 @@ impl Signal {
     /// # Errors
     /// [`Stop`].
     pub async fn open(site: &Site) -> Result<Self, Stop> {
-        Ok(Self { socket: Some(site.socket().await?) })
+        Ok(Self { socket: Some(site.socket().await?), pinged: None })
     }
 
     /// Says hello as somebody who only looks: control and the screen's size stay as they are. Who is not visible
@@ -88,7 +101,7 @@ impl Signal {
                         }
                         _ => {}
                     },
-                    Incoming::Frame(_) => {}
+                    Incoming::Frame(_) | Incoming::Pong(_) => {}
                     Incoming::Closed => {
                         let why = "the WebSocket closed before the gateway's greeting";
                         return Err(Stop::NotAGateway(why.to_owned()));
@@ -104,6 +117,27 @@ impl Signal {
     pub async fn say(&mut self, message: &ClientMessage) {
         if let Ok(text) = serde_json::to_string(message) {
             self.send(Message::text(text)).await;
+        }
+    }
+
+    /// Says goodbye, and hangs up once the gateway does: it would miss a goodbye that a reset overtakes.
+    pub async fn leave(mut self) {
+        self.say(&ClientMessage::Bye {}).await;
+        let closed = async { while !matches!(self.next().await, Incoming::Closed) {} };
+        // It may be gone itself.
+        let _ = timeout(LEAVE, closed).await;
+    }
+
+    /// Sends bytes.
+    pub async fn bytes(&mut self, bytes: Bytes) {
+        self.send(Message::Binary(bytes)).await;
+    }
+
+    /// Asks for a sign of life, once at a time.
+    pub async fn ping(&mut self) {
+        if self.pinged.is_none() {
+            self.pinged = Some(Instant::now());
+            self.send(Message::Ping(Bytes::new())).await;
         }
     }
 
@@ -126,6 +160,11 @@ impl Signal {
                     }
                 }
                 Some(Ok(Message::Binary(bytes))) => return Incoming::Frame(bytes),
+                Some(Ok(Message::Pong(_))) => {
+                    if let Some(pinged) = self.pinged.take() {
+                        return Incoming::Pong(pinged.elapsed());
+                    }
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => {
                     self.socket = None;

@@ -28,6 +28,9 @@ const TELL: usize = 25;
 /// Before a viewer that was turned away by the rate limit tries again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// For all of them to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(3);
+
 /// What one viewer has seen so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
@@ -85,7 +88,7 @@ pub async fn swarm(
         seats.iter().zip(&before).map(|(seat, before)| share(seat, before, seconds)).collect();
     // Every one says goodbye; whoever does not is left behind.
     let _ = leave.send(true);
-    let _ = timeout(AGAIN, async { while viewers.join_next().await.is_some() {} }).await;
+    let _ = timeout(GOODBYE, async { while viewers.join_next().await.is_some() {} }).await;
     Ok(SwarmReport::new(options.target.text(), Swarm { active, idle, seconds }, &shares))
 }
 
@@ -132,7 +135,7 @@ async fn sit(
             _ = stay.changed() => break,
         }
     }
-    signal.say(&ClientMessage::Bye {}).await;
+    signal.leave().await;
 }
 
 fn ended(incoming: &Incoming) -> Option<String> {
@@ -186,7 +189,7 @@ async fn join(site: &Site, local: IpAddr, seat: &Seat, start: Instant) -> Result
                     }
                     _ => {}
                 },
-                Incoming::Frame(_) => {}
+                Incoming::Frame(_) | Incoming::Pong(_) => {}
                 Incoming::Closed => return Err("the WebSocket closed".to_owned()),
             },
             event = lean.next() => {

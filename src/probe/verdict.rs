@@ -194,18 +194,8 @@ pub fn judge(evidence: &Evidence<'_>) -> Judgement {
     if let Some(stop) = evidence.stop {
         return stopped(stop);
     }
-    if evidence.steps.answer.is_none() {
-        return judgement(
-            Verdict::NotAGateway,
-            "the gateway greeted this viewer but did not answer its offer in time",
-            "look at the gateway's log; it may be overloaded",
-        );
-    }
-    if evidence.steps.ice.is_none() || evidence.steps.dtls.is_none() {
-        return not_connected(evidence);
-    }
     if evidence.sight.times.is_empty() {
-        return no_video(evidence);
+        return no_picture(evidence);
     }
     if let Some(lost) = evidence.lost {
         return judgement(
@@ -226,6 +216,22 @@ pub fn judge(evidence: &Evidence<'_>) -> Judgement {
         );
     }
     ok(evidence)
+}
+
+/// The first step that failed. The WebSocket needs no other connection.
+fn no_picture(evidence: &Evidence<'_>) -> Judgement {
+    let steps = evidence.steps;
+    if evidence.path == Path::Ws {
+        return no_video(evidence);
+    }
+    if steps.answer.is_none() {
+        return judgement(
+            Verdict::NotAGateway,
+            "the gateway greeted this viewer but did not answer its offer in time",
+            "look at the gateway's log; it may be overloaded",
+        );
+    }
+    if steps.ice.is_none() || steps.dtls.is_none() { not_connected(evidence) } else { no_video(evidence) }
 }
 
 fn ok(evidence: &Evidence<'_>) -> Judgement {
@@ -449,6 +455,8 @@ mod tests {
         assert!(judge(&no_dtls).why.contains("DTLS"));
         assert!(judge(&Evidence { packets: 9, ..evidence(&nothing) }).why.contains("9 packets"));
         assert_eq!(judge(&evidence(&nothing)).verdict, Verdict::NoVideo);
+        let ws = Evidence { path: Path::Ws, steps: Steps::default(), ..evidence(&nothing) };
+        assert_eq!(judge(&ws).verdict, Verdict::NoVideo);
         let no_answer = Evidence { steps: Steps { answer: None, ..CONNECTED }, ..evidence(&nothing) };
         assert_eq!(judge(&no_answer).verdict, Verdict::NotAGateway);
     }

@@ -1,9 +1,11 @@
 //! One probe of one path: log in, offer, watch, judge.
 
+use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
@@ -11,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Task;
 use super::access::{Credential, Site};
-use super::decoder::{Seen, lock};
+use super::decoder::{Feed, Seen, lock};
 use super::path::{Carrier, IcePlan, Path, Plan, carrier, filter_answer, name_pair, plan, turn_uri};
 use super::peer::{Counters, IceConfig, Peer, PeerEvent};
 use super::ping::{Way, ping};
@@ -21,12 +23,20 @@ use super::signal::{Greeting, Incoming, Signal};
 use super::straight::Straight;
 use super::target::Target;
 use super::verdict::{Evidence, Look, Steps, Stop, judge};
+use crate::frame::Codec;
+use crate::wire::media::VideoHeader;
 use crate::wire::signal::{ClientMessage, DisplayState, ErrorCode, ServerMessage, Status, TurnAccess};
 
 /// From the start to the first picture.
 const FIRST_FRAME: Duration = Duration::from_secs(20);
 /// How often the gateway is asked how many pictures it captured.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long after the answer the page waits for ICE before it asks for video over the WebSocket.
+const FALL_BACK: Duration = Duration::from_secs(1);
+/// How often the round trip of the WebSocket is measured, where it carries the video.
+const PING: Duration = Duration::from_millis(200);
+/// Most round trips that are kept.
+const TRIPS: usize = 1_000;
 
 /// What to probe, and for how long.
 #[derive(Clone)]
@@ -77,6 +87,10 @@ struct Viewer<'a> {
     status: Option<Status>,
     looks: Arc<Mutex<Vec<Look>>>,
     lost: Option<Duration>,
+    /// Video comes over the WebSocket.
+    streaming: bool,
+    /// It may be asked for where WebRTC does not get through.
+    fallback: bool,
     turn: Vec<Carrier>,
     carrier: Option<Carrier>,
     counters: (Counters, Counters),
@@ -87,21 +101,35 @@ struct Viewer<'a> {
 enum Media {
     Ice(Peer),
     Tcp(Straight),
+    Ws,
+}
+
+/// Video that comes over the WebSocket.
+#[derive(Default)]
+struct Stream {
+    feed: Option<Feed>,
+    frames: u64,
+    bytes: u64,
 }
 
 /// A viewer that has been greeted, with its half of the connection.
 struct Link {
     signal: Signal,
     media: Media,
-    events: mpsc::Receiver<PeerEvent>,
+    events: Option<mpsc::Receiver<PeerEvent>>,
     pipe: Option<Pipe>,
+    stream: Stream,
 }
 
 impl Link {
-    async fn counters(&self) -> Counters {
+    async fn counters(&self, streaming: bool) -> Counters {
         match &self.media {
+            _ if streaming => {
+                Counters { packets: self.stream.frames, bytes: self.stream.bytes, ..Counters::default() }
+            }
             Media::Ice(peer) => peer.counters().await,
             Media::Tcp(straight) => straight.counters(),
+            Media::Ws => Counters::default(),
         }
     }
 
@@ -114,7 +142,21 @@ impl Link {
                 straight.accept(&filter_answer(sdp, "tcp").map_err(Stop::Unavailable)?);
                 Ok(())
             }
+            Media::Ws => Ok(()),
         }
+    }
+
+    async fn frame(&mut self, message: Bytes, seen: &Arc<Mutex<Seen>>) -> Result<(), Halt> {
+        let Some((header, unit)) = VideoHeader::parse(&message) else { return Ok(()) };
+        let feed = match &self.stream.feed {
+            Some(feed) => feed,
+            None => self.stream.feed.insert(Feed::units(header.codec, seen).map_err(Halt::Broken)?),
+        };
+        self.stream.frames += 1;
+        self.stream.bytes += unit.len() as u64;
+        feed.push(message.slice_ref(unit));
+        self.signal.bytes(header.acknowledgement()).await;
+        Ok(())
     }
 }
 
@@ -131,6 +173,8 @@ impl<'a> Viewer<'a> {
             status: None,
             looks: Arc::default(),
             lost: None,
+            streaming: false,
+            fallback: false,
             turn: Vec::new(),
             carrier: None,
             counters: Default::default(),
@@ -154,22 +198,34 @@ impl<'a> Viewer<'a> {
         self.number = Some(greeting.viewer);
         self.steps.hello = self.now();
         let offered = greeting.offered(options.target.is_secure());
-        let plan = plan(self.path, offered).map_err(Stop::Unavailable)?;
+        self.fallback = self.path == Path::Auto && offered.stream;
+        let plan = match plan(self.path, offered) {
+            Ok(plan) => plan,
+            Err(why) => {
+                signal.leave().await;
+                return Err(Stop::Unavailable(why).into());
+            }
+        };
         progress("let in; connecting");
         let mut link = self.link(&site, signal, plan, greeting).await?;
-        self.connect(&mut link).await?;
+        let outcome = self.look_on(&site, &mut link, progress).await;
+        link.signal.leave().await;
+        outcome
+    }
+
+    async fn look_on(&mut self, site: &Site, link: &mut Link, progress: &dyn Fn(&str)) -> Result<(), Halt> {
+        self.connect(link).await?;
         if lock(&self.seen).first_frame.is_some() {
             progress("a picture; watching");
-            self.watch(&site, &mut link).await?;
+            self.watch(site, link).await?;
         }
-        link.signal.say(&ClientMessage::Bye {}).await;
         Ok(())
     }
 
     async fn link(
         &mut self,
         site: &Site,
-        signal: Signal,
+        mut signal: Signal,
         plan: Plan,
         greeting: Greeting,
     ) -> Result<Link, Halt> {
@@ -182,15 +238,20 @@ impl<'a> Viewer<'a> {
                 let config = ice(site, &plan, greeting.turn.as_ref(), pipe.as_ref());
                 self.turn = plan.turn;
                 let (peer, events) = Peer::start(&config, &self.seen).map_err(Halt::Broken)?;
-                (Media::Ice(peer), events, pipe)
+                (Media::Ice(peer), Some(events), pipe)
             }
             Plan::Tcp => {
                 let local = local_address(site).await.map_err(|e| Halt::Broken(e.to_string()))?;
                 let (straight, events) = Straight::start(local, &self.seen).map_err(Halt::Broken)?;
-                (Media::Tcp(straight), events, None)
+                (Media::Tcp(straight), Some(events), None)
+            }
+            Plan::Ws => {
+                signal.say(&ClientMessage::Stream { codecs: codecs() }).await;
+                self.streaming = true;
+                (Media::Ws, None, None)
             }
         };
-        Ok(Link { signal, media, events, pipe })
+        Ok(Link { signal, media, events, pipe, stream: Stream::default() })
     }
 
     /// Until there is a picture, or it is clear that there will be none.
@@ -198,18 +259,30 @@ impl<'a> Viewer<'a> {
         let arrived = lock(&self.seen).arrived.clone();
         let deadline = self.start + FIRST_FRAME;
         while self.lost.is_none() {
+            let fall_back = self.fall_back_at().unwrap_or(deadline);
             tokio::select! {
                 () = arrived.notified() => return Ok(()),
                 () = sleep_until(deadline) => return Ok(()),
+                () = sleep_until(fall_back) => {
+                    self.fallback = false;
+                    self.streaming = true;
+                    link.signal.say(&ClientMessage::Stream { codecs: codecs() }).await;
+                }
                 more = self.turn(link) => more?,
             }
         }
         Ok(())
     }
 
+    /// When the page would ask for video over the WebSocket.
+    fn fall_back_at(&self) -> Option<Instant> {
+        let answer = self.steps.answer.filter(|_| self.fallback && self.steps.ice.is_none())?;
+        Some(self.start + answer + FALL_BACK)
+    }
+
     async fn watch(&mut self, site: &Site, link: &mut Link) -> Result<(), Halt> {
         let from = self.start.elapsed();
-        self.counters.0 = link.counters().await;
+        self.counters.0 = link.counters(self.streaming).await;
         self.carrier = self.carrier_of(link, &self.counters.0);
         let _looking = Task::spawn(look(site.clone(), self.start, self.looks.clone()));
         let _pinging = self.way(site).map(|way| {
@@ -217,13 +290,15 @@ impl<'a> Viewer<'a> {
             Task::spawn(async move { ping(way, &trips).await })
         });
         let end = Instant::now() + self.options.seconds;
+        let mut pings = interval(PING);
         while self.lost.is_none() {
             tokio::select! {
                 () = sleep_until(end) => break,
+                _ = pings.tick(), if self.streaming => link.signal.ping().await,
                 more = self.turn(link) => more?,
             }
         }
-        self.counters.1 = link.counters().await;
+        self.counters.1 = link.counters(self.streaming).await;
         self.carrier = self.carrier_of(link, &self.counters.1);
         self.watched = Some((from, self.start.elapsed()));
         Ok(())
@@ -245,16 +320,37 @@ impl<'a> Viewer<'a> {
 
     /// One event of whichever side.
     async fn turn(&mut self, link: &mut Link) -> Result<(), Halt> {
+        let event = async {
+            match &mut link.events {
+                Some(events) => events.recv().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
-            incoming = link.signal.next() => match incoming {
-                Incoming::Message(message) => self.message(link, *message),
-                // Media goes on without it, as in the page.
-                Incoming::Frame(_) | Incoming::Closed => Ok(()),
-            },
-            event = link.events.recv() => match event {
+            incoming = link.signal.next() => self.incoming(link, incoming).await,
+            event = event => match event {
                 Some(event) => self.event(link, event).await,
                 None => Err(Halt::Broken("the peer connection ended".to_owned())),
             },
+        }
+    }
+
+    async fn incoming(&mut self, link: &mut Link, incoming: Incoming) -> Result<(), Halt> {
+        match incoming {
+            Incoming::Message(message) => self.message(link, *message),
+            Incoming::Frame(message) => link.frame(message, &self.seen).await,
+            Incoming::Pong(trip) => {
+                let mut trips = lock(&self.trips);
+                if trips.len() < TRIPS {
+                    trips.push(trip);
+                }
+                Ok(())
+            }
+            // Media of a peer connection goes on without it, as in the page.
+            Incoming::Closed => {
+                self.lost = self.lost.or(self.now().filter(|_| self.streaming));
+                Ok(())
+            }
         }
     }
 
@@ -269,9 +365,15 @@ impl<'a> Viewer<'a> {
                 };
                 link.signal.say(&message).await;
             }
-            PeerEvent::Ice => self.steps.ice = self.steps.ice.or(self.now()),
+            PeerEvent::Ice => {
+                self.steps.ice = self.steps.ice.or(self.now());
+                if self.streaming {
+                    self.streaming = false;
+                    link.signal.say(&ClientMessage::Stream { codecs: Vec::new() }).await;
+                }
+            }
             PeerEvent::Connected => self.steps.dtls = self.steps.dtls.or(self.now()),
-            PeerEvent::Lost => self.lost = self.lost.or(self.now()),
+            PeerEvent::Lost => self.lost = self.lost.or(self.now().filter(|_| !self.streaming)),
             PeerEvent::Text(text) => {
                 if let Ok(message) = serde_json::from_str(&text) {
                     self.message(link, message)?;
@@ -306,7 +408,9 @@ impl<'a> Viewer<'a> {
         let mut steps = self.steps;
         (steps.first_packet, steps.first_frame) = (seen.first_packet, seen.first_frame);
         // What came through DTLS proves it, whatever webrtcbin says of itself.
-        steps.dtls = steps.dtls.or(seen.first_packet);
+        if steps.ice.is_some() {
+            steps.dtls = steps.dtls.or(seen.first_packet);
+        }
         let evidence = Evidence {
             path: self.path,
             stop,
@@ -324,17 +428,21 @@ impl<'a> Viewer<'a> {
             exit_code: judgement.verdict.exit_code(),
             judgement,
             steps: steps.into(),
-            connection: self.connection(),
+            connection: self.connection(&seen),
             video: self.video(&seen),
             network: self.network(),
             gateway: self.gateway(&looks),
         }
     }
 
-    fn connection(&self) -> Option<Connection> {
+    fn connection(&self, seen: &Seen) -> Option<Connection> {
+        if self.streaming {
+            return seen.first_packet.map(|_| Connection { path: Path::Ws, local: None, remote: None });
+        }
         let (mut local, remote) = self.counters.1.pair.clone().or_else(|| self.counters.0.pair.clone())?;
         local.relay_protocol = self.carrier.filter(|_| local.kind == "relay");
-        Some(Connection { path: name_pair(&local, self.carrier), local, remote })
+        let path = name_pair(&local, self.carrier);
+        Some(Connection { path, local: Some(local), remote: Some(remote) })
     }
 
     fn video(&self, seen: &Seen) -> Option<Video> {
@@ -377,6 +485,11 @@ impl<'a> Viewer<'a> {
             captured: looks.first().zip(looks.last()).map(|(a, b)| b.captured.saturating_sub(a.captured)),
         })
     }
+}
+
+/// What can be decoded, best first.
+fn codecs() -> Vec<String> {
+    [Codec::H264, Codec::Vp8].map(|codec| codec.name().to_owned()).to_vec()
 }
 
 fn ice(site: &Site, plan: &IcePlan, turn: Option<&TurnAccess>, pipe: Option<&Pipe>) -> IceConfig {

@@ -47,6 +47,28 @@ impl VideoHeader {
         message.put_slice(unit);
         message.freeze()
     }
+
+    /// Takes a message apart: what goes before, and the access unit. Nothing if it is no video that this version knows.
+    pub fn parse(message: &[u8]) -> Option<(Self, &[u8])> {
+        let (head, unit) = message.split_first_chunk::<HEADER>()?;
+        let [VIDEO, codec, flags, n0, n1, n2, n3, time @ ..] = *head else { return None };
+        let codec = match codec {
+            1 => Codec::H264,
+            2 => Codec::Vp8,
+            _ => return None,
+        };
+        let number = u32::from_be_bytes([n0, n1, n2, n3]);
+        let captured_us = u64::from_be_bytes(time);
+        Some((Self { codec, keyframe: flags & KEY_FRAME != 0, number, captured_us }, unit))
+    }
+
+    /// What a viewer answers once it has the frame.
+    pub fn acknowledgement(self) -> Bytes {
+        let mut message = BytesMut::with_capacity(5);
+        message.put_u8(ACKNOWLEDGED);
+        message.put_u32(self.number);
+        message.freeze()
+    }
 }
 
 /// The frame that a message of the page acknowledges, if that is what it does.
@@ -68,7 +90,10 @@ mod tests {
             &header.message(b"unit")[..],
             b"\x01\x02\x01\x00\x00\x01\x02\x00\x00\x00\x00\x00\x00\x00\x03unit"
         );
+        assert_eq!(VideoHeader::parse(&header.message(b"unit")), Some((header, &b"unit"[..])));
+        assert_eq!(VideoHeader::parse(&header.message(b"")[..14]), None);
         assert_eq!(acknowledged(&[32, 0, 0, 1, 2]), Some(258));
+        assert_eq!(acknowledged(&header.acknowledgement()), Some(258));
         for other in [&[][..], &[32], &[32, 0, 0, 1], &[32, 0, 0, 1, 2, 3], &[7, 0, 0, 1, 2]] {
             assert_eq!(acknowledged(other), None, "{other:?}");
         }

@@ -5,6 +5,7 @@
 mod gateway;
 mod hostile;
 mod isolation;
+mod probe;
 mod refusals;
 mod relay;
 mod soak;
