@@ -10,24 +10,28 @@ use deskgate::probe::access::{Credential, Trust, connector};
 use deskgate::probe::path::Path;
 use deskgate::probe::report::{Report, table};
 use deskgate::probe::target::Target;
-use deskgate::probe::verdict::stopped;
+use deskgate::probe::verdict::{Verdict, stopped};
 use deskgate::probe::{Options, probe, swarm};
 
 const AFTER: &str = "\
-Exit codes: 0 ok, 1 a fault of this machine, 2 command line, 3 unreachable, 4 refused (401, 403), 5 not a gateway, \
-6 ended by the gateway, 7 path not available, 8 not connected, 9 no video, 10 black picture, 11 frozen picture. \
-With --all-paths: 0 if auto works, else auto's.\n\n\
+With --all-paths the exit code is auto's.\n\n\
 Secrets come by file or environment, never as arguments: DESKGATE_TOKEN, or DESKGATE_BASIC_AUTH_USER and \
 DESKGATE_BASIC_AUTH_PASSWORD.\n\n\
 A probe only looks: it never takes control and never resizes the desktop. It shows in the list of viewers.";
 
+fn after_help() -> String {
+    let codes: Vec<String> = Verdict::ALL.iter().map(|v| format!("{} {}", v.exit_code(), v.text())).collect();
+    format!("Exit codes: {}; 1 a fault of this machine, 2 command line. {AFTER}", codes.join(", "))
+}
+
 /// Flags of `deskgate probe`.
 #[derive(Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = after_help())]
 pub struct Probe {
     /// Where the gateway is reached, as in an address bar
     url: String,
-    /// The way that media must take: auto, udp, tcp, turn-udp, turn-tcp, turns, ice-tcp, ws
+    /// The way that media must take: auto (what the page tries), udp, tcp (what the page has where UDP is blocked),
+    /// turn-udp, turn-tcp, turns, ice-tcp, ws
     #[arg(long, default_value = "auto")]
     path: Path,
     /// Try every path, and print a table

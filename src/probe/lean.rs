@@ -34,6 +34,8 @@ use crate::wire::{CONTROL_CHANNEL, MOTION_CHANNEL};
 const CONNECT: Duration = Duration::from_secs(5);
 /// Largest datagram.
 const DATAGRAM: usize = 2_048;
+/// Events that may wait.
+const EVENTS: usize = 1_024;
 /// What may wait to be written to a stream, in bytes; what is over it is lost, as on UDP.
 const BACKLOG: usize = 256 << 10;
 /// Port of a candidate that only opens connections (RFC 6544 §4.5).
@@ -56,9 +58,9 @@ pub enum LeanEvent {
 
 enum Wire {
     Udp(UdpSocket),
-    /// Ours is the address from which the connection is opened.
+    /// `local` is our candidate's address.
     Tcp {
-        local: IpAddr,
+        local: SocketAddr,
         stream: Option<Framed>,
     },
 }
@@ -99,7 +101,7 @@ impl Lean {
     pub fn tcp(local: IpAddr) -> Result<Self, String> {
         let at = SocketAddr::new(local, DISCARD);
         let pc = peer_connection(host_candidate("tcp", at, TcpType::Active)).map_err(|e| refused(&e))?;
-        Ok(Self { pc, wire: Wire::Tcp { local, stream: None }, events: VecDeque::new() })
+        Ok(Self { pc, wire: Wire::Tcp { local: at, stream: None }, events: VecDeque::new() })
     }
 
     /// Its offer, candidates inside.
@@ -152,7 +154,10 @@ impl Lean {
 
     fn read(&mut self) {
         let mut buffer = [0; DATAGRAM];
-        while let Some((from, to, message)) = self.wire.receive(&mut buffer) {
+        // What comes faster than it is taken waits in the socket.
+        while self.events.len() < EVENTS
+            && let Some((from, to, message)) = self.wire.receive(&mut buffer)
+        {
             let transport = TransportContext {
                 local_addr: to,
                 peer_addr: from,
@@ -248,7 +253,7 @@ impl Wire {
                 let from = framed.stream.peer_addr().ok()?;
                 loop {
                     if let Some(packet) = framed.decoder.next_packet() {
-                        return Some((from, SocketAddr::new(*local, DISCARD), BytesMut::from(&packet[..])));
+                        return Some((from, *local, BytesMut::from(&packet[..])));
                     }
                     match framed.stream.try_read(buffer) {
                         Ok(length @ 1..) => framed.decoder.extend_from_slice(&buffer[..length]),
@@ -290,13 +295,17 @@ impl Wire {
 }
 
 impl Framed {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, decoder: TcpFrameDecoder::new(), out: BytesMut::new() }
+    }
+
     async fn open(remotes: &[SocketAddr]) -> Result<Self, String> {
         let mut why = "no candidate".to_owned();
         for remote in remotes {
             match timeout(CONNECT, TcpStream::connect(remote)).await {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true).map_err(|e| e.to_string())?;
-                    return Ok(Self { stream, decoder: TcpFrameDecoder::new(), out: BytesMut::new() });
+                    return Ok(Self::new(stream));
                 }
                 Ok(Err(error)) => why = format!("{remote}: {error}"),
                 Err(_) => why = format!("{remote} takes no connection"),
@@ -319,16 +328,24 @@ fn host_candidate(network: &str, at: SocketAddr, tcp_type: TcpType) -> Candidate
     }
 }
 
-/// A peer connection that has made its offer: video to receive, and the two channels of the page.
-fn peer_connection(candidate: CandidateHostConfig) -> Result<RTCPeerConnection, Error> {
-    let now = Instant::now();
+fn builder() -> Result<RTCPeerConnection, Error> {
     let mut engine = MediaEngine::default();
     engine.register_default_codecs()?;
     let registry = register_default_interceptors(Registry::new(), &mut engine)?;
-    let mut pc = RTCPeerConnectionBuilder::new()
+    RTCPeerConnectionBuilder::new()
         .with_media_engine(engine)
         .with_interceptor_registry(registry)
-        .build(now)?;
+        .build(Instant::now())
+}
+
+fn add_candidate(pc: &mut RTCPeerConnection, candidate: CandidateHostConfig) -> Result<(), Error> {
+    let candidate = RTCIceCandidate::from(&candidate.new_candidate_host()?);
+    pc.add_local_candidate(candidate.to_json()?)
+}
+
+/// A peer connection that has made its offer: video to receive, and the two channels of the page.
+fn peer_connection(candidate: CandidateHostConfig) -> Result<RTCPeerConnection, Error> {
+    let mut pc = builder()?;
     let receive =
         RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
     pc.add_transceiver_from_kind(RtpCodecKind::Video, Some(receive))?;
@@ -338,8 +355,57 @@ fn peer_connection(candidate: CandidateHostConfig) -> Result<RTCPeerConnection, 
         RTCDataChannelInit { ordered: false, max_retransmits: Some(0), ..negotiated(MOTION_CHANNEL) };
     pc.create_data_channel("motion", Some(motion))?;
     let offer = pc.create_offer(None)?;
-    pc.set_local_description(now, offer)?;
-    let candidate = RTCIceCandidate::from(&candidate.new_candidate_host()?);
-    pc.add_local_candidate(candidate.to_json()?)?;
+    pc.set_local_description(Instant::now(), offer)?;
+    add_candidate(&mut pc, candidate)?;
     Ok(pc)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::super::path::{candidates, filter_answer};
+    use super::*;
+
+    /// For everything that must happen.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    async fn connected(lean: &mut Lean) {
+        while !matches!(lean.next().await, LeanEvent::Connected) {}
+    }
+
+    /// The other side of RFC 6544: a passive candidate, answering.
+    async fn answering(listener: &TcpListener, offer: &str) -> Lean {
+        let at = listener.local_addr().unwrap();
+        let mut pc = builder().unwrap();
+        let offer = RTCSessionDescription::offer(offer.to_owned()).unwrap();
+        pc.set_remote_description(Instant::now(), offer).unwrap();
+        add_candidate(&mut pc, host_candidate("tcp", at, TcpType::Passive)).unwrap();
+        let answer = pc.create_answer(None).unwrap();
+        pc.set_local_description(Instant::now(), answer).unwrap();
+        Lean { pc, wire: Wire::Tcp { local: at, stream: None }, events: VecDeque::new() }
+    }
+
+    #[tokio::test]
+    async fn a_passive_candidate_is_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut viewer = Lean::tcp([127, 0, 0, 1].into()).unwrap();
+        let mut gateway = answering(&listener, &viewer.offer()).await;
+        let answer = filter_answer(&gateway.pc.local_description().unwrap().sdp, "tcp").unwrap();
+        viewer.accept(&answer, &candidates(&answer)).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let Wire::Tcp { stream: end, .. } = &mut gateway.wire else { panic!("no TCP") };
+        *end = Some(Framed::new(stream));
+        let both = async {
+            let mut seen = (false, false);
+            while seen != (true, true) {
+                tokio::select! {
+                    () = connected(&mut viewer), if !seen.0 => seen.0 = true,
+                    () = connected(&mut gateway), if !seen.1 => seen.1 = true,
+                }
+            }
+        };
+        timeout(DEADLINE, both).await.expect("both are connected");
+        assert_eq!(viewer.ends().map(|(_, remote)| remote), listener.local_addr().ok());
+    }
 }

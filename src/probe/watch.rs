@@ -122,15 +122,16 @@ struct Link {
 }
 
 impl Link {
-    async fn counters(&self, streaming: bool) -> Counters {
-        match &self.media {
-            _ if streaming => {
-                Counters { packets: self.stream.frames, bytes: self.stream.bytes, ..Counters::default() }
-            }
+    /// Of both ways: one may have taken over from the other.
+    async fn counters(&self) -> Counters {
+        let mut counters = match &self.media {
             Media::Ice(peer) => peer.counters().await,
             Media::Tcp(straight) => straight.counters(),
             Media::Ws => Counters::default(),
-        }
+        };
+        counters.packets += self.stream.frames;
+        counters.bytes += self.stream.bytes;
+        counters
     }
 
     fn accept(&self, sdp: &str) -> Result<(), Halt> {
@@ -282,7 +283,7 @@ impl<'a> Viewer<'a> {
 
     async fn watch(&mut self, site: &Site, link: &mut Link) -> Result<(), Halt> {
         let from = self.start.elapsed();
-        self.counters.0 = link.counters(self.streaming).await;
+        self.counters.0 = link.counters().await;
         self.carrier = self.carrier_of(link, &self.counters.0);
         let _looking = Task::spawn(look(site.clone(), self.start, self.looks.clone()));
         let _pinging = self.way(site).map(|way| {
@@ -298,7 +299,7 @@ impl<'a> Viewer<'a> {
                 more = self.turn(link) => more?,
             }
         }
-        self.counters.1 = link.counters(self.streaming).await;
+        self.counters.1 = link.counters().await;
         self.carrier = self.carrier_of(link, &self.counters.1);
         self.watched = Some((from, self.start.elapsed()));
         Ok(())
