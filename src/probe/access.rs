@@ -172,11 +172,6 @@ impl Site {
         timeout(CONNECT, connect).await.unwrap_or_else(silent).map_err(Stop::Unreachable)
     }
 
-    /// The TLS that this site speaks, and the name in it.
-    pub fn tls(&self) -> Option<&(TlsConnector, ServerName<'static>)> {
-        self.tls.as_ref()
-    }
-
     /// The address of the gateway as this machine reaches it.
     pub fn ip(&self) -> IpAddr {
         self.address.ip()

@@ -79,7 +79,7 @@ pub struct Peer {
     pipeline: gst::Pipeline,
     webrtc: gst::Element,
     // Kept: webrtcbin holds its channels weakly.
-    _channels: Vec<WebRTCDataChannel>,
+    channels: Vec<WebRTCDataChannel>,
 }
 
 /// Starts GStreamer. What libraries below say goes where log lines go: libnice warns of TURN allocations that are
@@ -121,13 +121,13 @@ impl Peer {
             })?;
         configure_ice(&webrtc, config)?;
         pipeline.add(&webrtc).map_err(broken("webrtcbin"))?;
-        let peer = Self { pipeline, webrtc, _channels: Vec::new() };
+        let mut peer = Self { pipeline, webrtc, channels: Vec::new() };
         peer.connect(&events, seen);
         // Channels can be made only once its thread runs.
         peer.pipeline.set_state(gst::State::Playing).map_err(|e| {
             format!("webrtcbin does not start ({e}): install gstreamer1.0-nice and gstreamer1.0-plugins-bad")
         })?;
-        let peer = peer.with_media(&events)?;
+        peer.add_media(&events)?;
         peer.offer(events);
         Ok((peer, inbox))
     }
@@ -187,7 +187,7 @@ impl Peer {
     }
 
     /// The m-lines and channels of web/src/media/peer.ts.
-    fn with_media(mut self, events: &mpsc::Sender<PeerEvent>) -> Result<Self, String> {
+    fn add_media(&mut self, events: &mpsc::Sender<PeerEvent>) -> Result<(), String> {
         let caps = |text: &str| text.parse::<gst::Caps>().map_err(broken("caps"));
         for (direction, media) in [
             (WebRTCRTPTransceiverDirection::Recvonly, VIDEO),
@@ -216,9 +216,9 @@ impl Peer {
                     say(&tell, PeerEvent::Text(text.to_owned()));
                 }
             });
-            self._channels.push(channel);
+            self.channels.push(channel);
         }
-        Ok(self)
+        Ok(())
     }
 
     fn offer(&self, events: mpsc::Sender<PeerEvent>) {

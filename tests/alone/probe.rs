@@ -1,7 +1,7 @@
 //! The real `deskgate probe` before a real gateway: every path, and everything that can be wrong.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -217,6 +217,55 @@ fn a_black_screen_is_black_and_a_still_one_is_not_frozen() {
     assert_eq!(still.verdict(), "ok", "{:#}", still.json);
     assert_eq!((&still.json["video"]["width"], &still.json["video"]["height"]), (&640.into(), &480.into()));
     assert!(still.why().contains("nothing was drawn"), "{:#}", still.json);
+}
+
+/// Carries connections to `to`, each until `most` bytes have come back on it: then it holds what follows.
+fn stalling_forwarder(to: SocketAddr, most: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let carry = |mut from: TcpStream, mut to: TcpStream, most: usize| {
+        let (mut buffer, mut carried) = ([0; 4_096], 0);
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            carried += length;
+            if carried > most {
+                continue;
+            }
+            if to.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        // One side hung up: so does the other.
+        let _ = to.shutdown(std::net::Shutdown::Both);
+    };
+    // Ends with the process; the connections end with their sides.
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let Ok(far) = TcpStream::connect(to) else { continue };
+            let (near_again, far_again) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || carry(near, far, usize::MAX));
+            std::thread::spawn(move || carry(far_again, near_again, most));
+        }
+    });
+    at
+}
+
+#[test]
+fn a_picture_that_no_longer_follows_the_screen_is_frozen() {
+    let gateway = Gateway::start(&LIGHT);
+    // A second or two of video; answers of /api/status stay far below.
+    let at = stalling_forwarder(gateway.address, 40_000);
+    let found =
+        probe_by(probe_command(&format!("http://{at}/"), &["--path", "ws", "--seconds", "6", "--json"]));
+    assert_eq!((found.verdict(), found.code), ("frozen", 11), "{:#}", found.json);
+    assert!(found.why().contains("newer"), "{}", found.why());
+}
+
+#[test]
+fn a_gateway_without_a_display_shows_no_video_and_why() {
+    let gateway = Gateway::start(&["--display", ":98"]);
+    let found = probe(&url(&gateway, "http"), &["--path", "ws"]);
+    assert_eq!((found.verdict(), found.code), ("no-video", 9), "{:#}", found.json);
+    assert!(found.json["next"].as_str().unwrap().contains("--display"), "{:#}", found.json);
 }
 
 #[test]
