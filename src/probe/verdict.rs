@@ -119,8 +119,15 @@ pub enum Stop {
 pub struct Look {
     /// Since the probe's start.
     pub at: Duration,
-    /// Pictures that the gateway captured because something was drawn.
-    pub captured: u64,
+    /// Pictures that the gateway captured because something was drawn; nothing when it did not answer.
+    pub captured: Option<u64>,
+}
+
+/// Pictures captured between the first and the last look.
+pub fn captured_between(looks: &[Look]) -> Option<u64> {
+    let mut counts = looks.iter().filter_map(|look| look.captured);
+    let first = counts.next()?;
+    Some(counts.next_back().unwrap_or(first).saturating_sub(first))
 }
 
 /// How far it came; each since the probe's start.
@@ -204,6 +211,13 @@ pub fn judge(evidence: &Evidence<'_>) -> Judgement {
             "see whether the gateway still runs; try --path tcp",
         );
     }
+    if let Some(since) = gone(evidence) {
+        return judgement(
+            Verdict::Frozen,
+            format!("the gateway answers no longer since {:.1} s after the start", since.as_secs_f64()),
+            "see whether the gateway still runs; its log says why it ended",
+        );
+    }
     if let Some(why) = frozen(evidence) {
         return judgement(Verdict::Frozen, why, "try --path tcp; look at `deskgate encoders` on the gateway");
     }
@@ -235,8 +249,7 @@ fn no_picture(evidence: &Evidence<'_>) -> Judgement {
 }
 
 fn ok(evidence: &Evidence<'_>) -> Judgement {
-    let captured = evidence.looks.first().zip(evidence.looks.last()).map(|(a, b)| b.captured - a.captured);
-    let why = match (evidence.sight.changes, captured) {
+    let why = match (evidence.sight.changes, captured_between(evidence.looks)) {
         (0, Some(0)) => "a picture; nothing was drawn on the screen meanwhile, so that nothing had to follow",
         (0, Some(_)) => "a picture; what was drawn meanwhile made no visible difference",
         (0, None) => "a picture that did not change; whether the screen did is not known without /api/status",
@@ -337,13 +350,23 @@ fn no_video(evidence: &Evidence<'_>) -> Judgement {
     }
 }
 
+/// Since when nothing came any more, neither pictures nor answers.
+fn gone(evidence: &Evidence<'_>) -> Option<Duration> {
+    // It answered before we connected.
+    let answered = evidence.looks.iter().rposition(|look| look.captured.is_some());
+    let silent = evidence.looks.get(answered.map_or(0, |last| last + 1))?.at;
+    let for_long = evidence.looks.last()?.at.saturating_sub(silent) >= MISSED_FOR;
+    (for_long && *evidence.sight.times.last()? < silent + ON_ITS_WAY).then_some(silent)
+}
+
 /// Why the picture is frozen; nothing if it is not, or cannot be known to be.
 fn frozen(evidence: &Evidence<'_>) -> Option<String> {
     let last = *evidence.sight.times.last()?;
-    let since = evidence.looks.iter().find(|look| look.at >= last + ON_ITS_WAY)?;
-    let until = evidence.looks.last()?;
-    let missed = until.captured.saturating_sub(since.captured);
-    (until.at.saturating_sub(since.at) >= MISSED_FOR && missed >= MISSED).then(|| {
+    let answered = || evidence.looks.iter().filter_map(|look| Some((look.at, look.captured?)));
+    let (since, before) = answered().find(|(at, _)| *at >= last + ON_ITS_WAY)?;
+    let (until, after) = answered().last()?;
+    let missed = after.saturating_sub(before);
+    (until.saturating_sub(since) >= MISSED_FOR && missed >= MISSED).then(|| {
         format!(
             "the last picture came {:.1} s after the start; the gateway has captured at least {missed} newer ones since",
             last.as_secs_f64()
@@ -396,7 +419,11 @@ mod tests {
 
     fn looks(captured: [u64; 4]) -> Vec<Look> {
         let at = |i: usize| seconds(1.0 + i as f64);
-        captured.iter().enumerate().map(|(i, &captured)| Look { at: at(i), captured }).collect()
+        captured
+            .iter()
+            .enumerate()
+            .map(|(i, &captured)| Look { at: at(i), captured: Some(captured) })
+            .collect()
     }
 
     #[test]
@@ -429,6 +456,20 @@ mod tests {
         let sight = seen(&[0.4], 90);
         let late = looks([7, 7, 7, 8]);
         assert_eq!(judge(&Evidence { looks: &late, ..evidence(&sight) }).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_gateway_that_answers_no_longer_is_gone() {
+        let sight = seen(&[0.4, 1.4], 90);
+        let mut gone = looks([7, 20, 0, 0]);
+        gone[2].captured = None;
+        gone[3].captured = None;
+        let judged = judge(&Evidence { looks: &gone, ..evidence(&sight) });
+        assert_eq!(judged.verdict, Verdict::Frozen);
+        assert!(judged.why.contains("no longer since 3.0 s"), "{}", judged.why);
+        // Pictures go on: then it is only busy.
+        let sight = seen(&[0.4, 1.4, 3.9], 90);
+        assert_eq!(judge(&Evidence { looks: &gone, ..evidence(&sight) }).verdict, Verdict::Ok);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::report::{Connection, GatewayState, Network, Report, Spread, Video, lo
 use super::signal::{Greeting, Incoming, Signal};
 use super::straight::Straight;
 use super::target::Target;
-use super::verdict::{Evidence, Look, Steps, Stop, judge};
+use super::verdict::{Evidence, Look, Steps, Stop, captured_between, judge};
 use crate::frame::Codec;
 use crate::wire::media::VideoHeader;
 use crate::wire::signal::{ClientMessage, DisplayState, ErrorCode, ServerMessage, Status, TurnAccess};
@@ -483,7 +483,7 @@ impl<'a> Viewer<'a> {
             display: status
                 .map(|s| if s.display == DisplayState::Live { "live" } else { "waiting" }.to_owned()),
             message: status.map(|s| s.message.clone()).unwrap_or_default(),
-            captured: looks.first().zip(looks.last()).map(|(a, b)| b.captured.saturating_sub(a.captured)),
+            captured: captured_between(looks),
         })
     }
 }
@@ -513,9 +513,7 @@ async fn look(site: Site, start: Instant, looks: Arc<Mutex<Vec<Look>>>) {
     loop {
         every.tick().await;
         let captured = site.status().await.ok().and_then(|s| s["capture"]["fresh"].as_u64());
-        if let Some(captured) = captured {
-            lock(&looks).push(Look { at: start.elapsed(), captured });
-        }
+        lock(&looks).push(Look { at: start.elapsed(), captured });
     }
 }
 

@@ -1,6 +1,6 @@
 //! The real `deskgate probe` before a real gateway: every path, and everything that can be wrong.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 
@@ -258,6 +258,29 @@ fn a_picture_that_no_longer_follows_the_screen_is_frozen() {
         probe_by(probe_command(&format!("http://{at}/"), &["--path", "ws", "--seconds", "6", "--json"]));
     assert_eq!((found.verdict(), found.code), ("frozen", 11), "{:#}", found.json);
     assert!(found.why().contains("newer"), "{}", found.why());
+}
+
+#[test]
+fn a_gateway_that_is_killed_or_stopped_meanwhile_is_told() {
+    for (kill, verdict) in [(true, "frozen"), (false, "ended")] {
+        let gateway = Gateway::start(&LIGHT);
+        let mut command =
+            probe_command(&url(&gateway, "http"), &["--path", "udp", "--seconds", "5", "--json"]);
+        let mut probe = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let told = BufReader::new(probe.stderr.take().unwrap()).lines().map_while(Result::ok);
+        assert!(told.into_iter().any(|line| line.contains("a picture")), "it ended before a picture");
+        if kill {
+            drop(gateway);
+        } else {
+            gateway.terminate();
+        }
+        let output = probe.wait_with_output().unwrap();
+        let found = Found {
+            code: output.status.code().unwrap(),
+            json: serde_json::from_slice(&output.stdout).unwrap(),
+        };
+        assert_eq!(found.verdict(), verdict, "{:#}", found.json);
+    }
 }
 
 #[test]
