@@ -207,6 +207,20 @@ fn is_of(candidate: &str, protocol: &str) -> bool {
     candidate.split_whitespace().nth(2).is_some_and(|p| p.eq_ignore_ascii_case(protocol))
 }
 
+/// RFC 8445 §5.1.2.1 and RFC 6544 §4.2: as the page has it, behind UDP and before every relay; passive.
+const TCP_PRIORITY: u32 = (90 << 24) + (((4 << 13) | 0x1fff) << 8) + 255;
+
+/// The answer with the gateway's TCP candidate (RFC 6544) instead of its own: only who came there knows the address by
+/// which the port is reached, so that the page adds it as well.
+pub fn tcp_answer(sdp: &str, at: SocketAddr) -> String {
+    let (ip, port) = (at.ip(), at.port());
+    let candidate = format!("a=candidate:tcp 1 tcp {TCP_PRIORITY} {ip} {port} typ host tcptype passive");
+    let mut lines: Vec<&str> = sdp.lines().filter(|line| !line.starts_with("a=candidate:")).collect();
+    let first = lines.iter().position(|line| line.starts_with("a=mid:")).map_or(lines.len(), |n| n + 1);
+    lines.insert(first, &candidate);
+    lines.join("\r\n") + "\r\n"
+}
+
 /// Addresses of an answer's candidates, best first.
 pub fn candidates(sdp: &str) -> Vec<SocketAddr> {
     let candidate = |line: &str| {
@@ -349,8 +363,19 @@ mod tests {
             candidates(&filtered),
             ["[2001:db8::1]:8080", "192.0.2.1:8080"].map(|at| at.parse::<SocketAddr>().unwrap())
         );
-        assert_eq!(candidates(&filter_answer(sdp, "tcp").unwrap()).len(), 1);
+        assert!(filter_answer(sdp, "tcp").unwrap().contains("tcptype"));
         assert_eq!(filter_answer(&filtered, "tcp"), Err(Unavailable::NoCandidate));
+    }
+
+    #[test]
+    fn the_tcp_candidate_is_where_the_probe_came_from() {
+        let sdp = "v=0\r\nm=video 9 X 96\r\na=mid:0\r\na=candidate:1 1 udp 1 192.0.2.1 8080 typ host\r\n\
+            m=application 9 X 1\r\na=mid:1\r\n";
+        let at = "[2001:db8::1]:8080".parse().unwrap();
+        let answer = tcp_answer(sdp, at);
+        assert_eq!(candidates(&answer), [at]);
+        let place = answer.find("a=candidate:").unwrap();
+        assert!(answer.find("m=application").unwrap() > place && answer.find("a=mid:0").unwrap() < place);
     }
 
     #[test]

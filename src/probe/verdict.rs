@@ -364,7 +364,7 @@ fn frozen(evidence: &Evidence<'_>) -> Option<String> {
     let last = *evidence.sight.times.last()?;
     let answered = || evidence.looks.iter().filter_map(|look| Some((look.at, look.captured?)));
     let (since, before) = answered().find(|(at, _)| *at >= last + ON_ITS_WAY)?;
-    let (until, after) = answered().last()?;
+    let (until, after) = answered().next_back()?;
     let missed = after.saturating_sub(before);
     (until.saturating_sub(since) >= MISSED_FOR && missed >= MISSED).then(|| {
         format!(

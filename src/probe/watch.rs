@@ -14,7 +14,9 @@ use tokio_rustls::TlsConnector;
 use super::Task;
 use super::access::{Credential, Site};
 use super::decoder::{Feed, Seen, lock};
-use super::path::{Carrier, IcePlan, Path, Plan, carrier, filter_answer, name_pair, plan, turn_uri};
+use super::path::{
+    Carrier, IcePlan, Path, Plan, carrier, filter_answer, name_pair, plan, tcp_answer, turn_uri,
+};
 use super::peer::{Counters, IceConfig, Peer, PeerEvent};
 use super::ping::{Way, ping};
 use super::pipe::Pipe;
@@ -119,6 +121,8 @@ struct Link {
     events: Option<mpsc::Receiver<PeerEvent>>,
     pipe: Option<Pipe>,
     stream: Stream,
+    /// Where the gateway was reached.
+    address: SocketAddr,
 }
 
 impl Link {
@@ -140,7 +144,7 @@ impl Link {
                 peer.accept(&filter_answer(sdp, "udp").map_err(Stop::Unavailable)?).map_err(Halt::Broken)
             }
             Media::Tcp(straight) => {
-                straight.accept(&filter_answer(sdp, "tcp").map_err(Stop::Unavailable)?);
+                straight.accept(&tcp_answer(sdp, self.address));
                 Ok(())
             }
             Media::Ws => Ok(()),
@@ -252,7 +256,7 @@ impl<'a> Viewer<'a> {
                 (Media::Ws, None, None)
             }
         };
-        Ok(Link { signal, media, events, pipe, stream: Stream::default() })
+        Ok(Link { signal, media, events, pipe, stream: Stream::default(), address: site.address })
     }
 
     /// Until there is a picture, or it is clear that there will be none.

@@ -270,7 +270,7 @@ impl Session {
     fn hello(
         &mut self,
         socket: u64,
-        mut principal: Principal,
+        principal: Principal,
         hello: ClientMessage,
         (ticket, nonce): (Option<Ticket>, u64),
         now: Instant,
@@ -279,9 +279,7 @@ impl Session {
         else {
             return self.close(socket, ByeReason::Protocol, "the first message must be hello");
         };
-        if let Some(wanted) = rights {
-            principal = principal.limited_to(&wanted);
-        }
+        let principal = principal.limited_to(rights.as_deref());
         if version != 1 {
             return self.close(
                 socket,

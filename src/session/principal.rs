@@ -26,9 +26,11 @@ impl Principal {
         Self { subject: subject.into(), rights: [Right::View].into(), expires: None }
     }
 
-    /// The same with no more than these rights; looking is what everybody is here for.
-    pub fn limited_to(mut self, wanted: &[Right]) -> Self {
-        self.rights.retain(|right| *right == Right::View || wanted.contains(right));
+    /// The same with no more than the rights that are wanted, if any are named; everybody is here to look.
+    pub fn limited_to(mut self, wanted: Option<&[Right]>) -> Self {
+        let kept =
+            |right: &Right| *right == Right::View || wanted.is_none_or(|wanted| wanted.contains(right));
+        self.rights.retain(kept);
         self
     }
 }

@@ -96,6 +96,7 @@ fn every_path_of_a_gateway_without_tls_is_tried() {
         ("tcp", "turn-tcp"),
         ("turn-udp", "turn-udp"),
         ("turn-tcp", "turn-tcp"),
+        ("ice-tcp", "ice-tcp"),
         ("ws", "ws"),
     ] {
         check_watched(of(path), took);
