@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::heart::Heart;
+use super::heart::{Heart, Socket};
 use crate::frame::Codec;
 use crate::http::ToSocket;
 use crate::session::Input;
@@ -148,10 +148,18 @@ impl Heart {
         self.parts.session.handle(Input::Streaming { viewer, codec }, now);
     }
 
+    /// A page cannot tell by itself how far away the other end of its WebSocket is.
+    pub(super) fn tell_round_trips(&mut self, now: Instant) {
+        let told = |socket: &Socket| Some((socket.viewer?, socket.stream.as_ref()?.1.round_trip()?));
+        let all: Vec<_> = self.sockets.values().filter_map(told).collect();
+        for (viewer, round_trip) in all {
+            self.send(viewer, &ServerMessage::RoundTrip { ms: round_trip.as_secs_f64() * 1e3 }, now);
+        }
+    }
+
     /// Closes WebSockets whose pages take no frames: the page comes back when it is able to.
     pub(super) fn close_deaf_streams(&mut self, now: Instant) {
-        let deaf =
-            |socket: &super::heart::Socket| socket.stream.as_ref().is_some_and(|(_, flow)| flow.is_deaf(now));
+        let deaf = |socket: &Socket| socket.stream.as_ref().is_some_and(|(_, flow)| flow.is_deaf(now));
         let deaf: Vec<u64> = self.sockets.iter().filter(|(_, s)| deaf(s)).map(|(id, _)| *id).collect();
         for id in deaf {
             tracing::info!(code = "deaf-socket", "a page acknowledged no frame for 5 seconds");

@@ -165,6 +165,7 @@ impl Heart {
         self.parts.mux.tick(now, unix);
         self.parts.net.streams.expire(now, |source| self.parts.mux.uses_stream(source));
         self.close_deaf_streams(now);
+        self.tell_round_trips(now);
         if self.stall_at.take_if(|at| now >= *at).is_some() {
             self.parts.renditions.stall();
         }

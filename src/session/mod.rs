@@ -16,6 +16,7 @@ mod keyframes;
 mod phase;
 mod principal;
 mod rate;
+mod renditions;
 mod report;
 mod requests;
 mod ticket;
@@ -161,8 +162,10 @@ impl Session {
             Input::Connected { viewer } => self.connected(viewer, now),
             Input::Path { viewer, path } => {
                 if let Some(v) = self.viewers.get_mut(&viewer) {
-                    v.path = Some(path);
+                    // What the former path carried says nothing of this one.
+                    (v.path, v.limit_kbps) = (Some(path), None);
                 }
+                self.update_bitrates();
             }
             Input::Silent { viewer } => self.silent(viewer, now),
             Input::Disconnected { viewer } => {
@@ -422,16 +425,6 @@ impl Session {
         self.update_renditions();
     }
 
-    fn streaming(&mut self, viewer: u32, codec: Option<Codec>, now: Instant) {
-        let Some(v) = self.viewers.get_mut(&viewer) else { return };
-        (v.stream, v.limit_kbps) = (codec, None);
-        if codec.is_some() && self.control.holder() == Some(viewer) {
-            self.unlock_phase();
-        }
-        self.update_renditions();
-        self.need_keyframe(viewer, now);
-    }
-
     fn set_media(&mut self, viewer: u32, media: Media, now: Instant) {
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
         v.media = media;
@@ -439,53 +432,10 @@ impl Session {
         self.update_renditions();
     }
 
-    fn need_keyframe(&mut self, viewer: u32, now: Instant) {
-        let codecs: BTreeSet<Codec> =
-            self.viewers.get(&viewer).map(|v| v.codecs().collect()).unwrap_or_default();
-        for codec in codecs {
-            if self.keyframes.entry(codec).or_default().request(now) {
-                self.outputs.push_back(Output::Keyframe(codec));
-            }
-        }
-    }
-
     /// Slots of a display that nobody is at, or that another one's viewer has, help nobody.
     fn unlock_phase(&mut self) {
         let change = self.phase.unlock();
         self.outputs.extend(change.map(Output::Phase));
-    }
-
-    fn update_renditions(&mut self) {
-        let running: BTreeSet<Codec> = self.viewers.values().flat_map(Viewer::codecs).collect();
-        let fed: BTreeSet<Codec> = running
-            .iter()
-            .copied()
-            .filter(|codec| self.viewers.values().any(|v| v.watches(*codec)))
-            .collect();
-        if self.renditions != (running.clone(), fed.clone()) {
-            self.report.keep_encoders(&running);
-            self.keyframes.retain(|codec, _| running.contains(codec));
-            self.renditions = (running.clone(), fed.clone());
-            self.bitrates.retain(|codec, _| running.contains(codec));
-            self.outputs.push_back(Output::Renditions { running, fed });
-        }
-        self.update_bitrates();
-    }
-
-    /// A rendition takes what the way to the controller carries; without one who looks, what the widest way carries:
-    /// others skip frames.
-    fn update_bitrates(&mut self) {
-        let most = self.settings.bitrate_kbps;
-        for &codec in &self.renditions.1 {
-            let watching = self.viewers.iter().filter(|(_, v)| v.watches(codec));
-            let limit = |v: &Viewer| v.limit_kbps.map_or(most, |limit| limit.min(most));
-            let holder = watching.clone().find(|(id, _)| self.control.holder() == Some(**id));
-            let widest = watching.map(|(_, v)| limit(v)).max();
-            let kbps = holder.map(|(_, v)| limit(v)).or(widest).unwrap_or(most);
-            if self.bitrates.insert(codec, kbps) != Some(kbps) {
-                self.outputs.push_back(Output::Bitrate(codec, kbps));
-            }
-        }
     }
 
     fn closed(&mut self, socket: u64, now: Instant) {

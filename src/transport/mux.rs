@@ -114,12 +114,13 @@ impl Slot {
     }
 
     /// The kind of path that media leaves on now, if it was another one before.
-    fn uses(&mut self, path: Path, turn: &Server) -> Option<MediaPath> {
+    fn uses(&mut self, path: Path, turn: &Server, now: Instant) -> Option<MediaPath> {
         if self.used.is_some_and(|(used, _)| used == path) {
             return None;
         }
         let kind = kind_of(turn, path);
         self.round_trip = None;
+        self.congestion = Congestion::new(now);
         let before = self.used.replace((path, kind));
         before.is_none_or(|(_, before)| before != kind).then_some(kind)
     }
@@ -527,7 +528,7 @@ impl Mux {
                         checks.insert(id, Check { viewer, pair, path, sent: now });
                     }
                     record(slot, &transmit, now);
-                    if is_media && let Some(kind) = slot.uses(path, turn) {
+                    if is_media && let Some(kind) = slot.uses(path, turn, now) {
                         events.push_back((viewer, PeerEvent::Path(kind)));
                     }
                     let Some(transmit) = route(turn, by_path, transmit, now) else { continue };

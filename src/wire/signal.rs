@@ -139,6 +139,11 @@ pub enum ServerMessage {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         ice_servers: Vec<IceServer>,
     },
+    /// How long a frame on the WebSocket takes to the page, and its acknowledgement back; about once a second.
+    RoundTrip {
+        /// Milliseconds.
+        ms: f64,
+    },
     /// The state of everything the page shows; sent whole, on change.
     Status(Status),
     /// The screen has another size.

@@ -240,7 +240,13 @@ test("a TURN server of others, by its shared secret", async (t) => {
   const chromium = scope.add(await laptop.browser());
   const link = (await gateway.link(secret, "control")).replace("localhost", pod.address);
   const viewer = scope.add(await Viewer.open(chromium, link, { init: relayOnly }));
-  await works(viewer, display, "turn/udp");
+  await viewer.grid(0);
+  // For the gateway that server is an ordinary client.
+  await viewer.until("the page's relay is that server", async () => {
+    const stats = await viewer.page.evaluate(() => window.deskgate.stats());
+    return stats.figures?.path.startsWith("turn/udp");
+  });
+  await types(viewer, display);
 });
 
 /** Runs in the page. */

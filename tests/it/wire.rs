@@ -141,6 +141,7 @@ fn server() -> Vec<(&'static str, ServerMessage)> {
             "ticket",
             ServerMessage::Ticket { ticket: "newer".into(), turn: Some(turn()), ice_servers: ice_servers() },
         ),
+        ("round trip", ServerMessage::RoundTrip { ms: 12.5 }),
         ("status", ServerMessage::Status(status())),
         (
             "status of a display that is waited for",

@@ -208,6 +208,7 @@ export class Driver {
       if (this.pendingOffers > 0) return;
       this.accept(message.sdp);
     }
+    if (message.type === "roundTrip") this.stream?.roundTrip(message.ms);
     if (message.type === "error" && (message.code === "badOffer" || message.code === "noCodec")) this.pendingOffers -= 1;
     this.feed({ kind: "message", message });
     this.hooks.message(message);

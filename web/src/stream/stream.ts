@@ -41,6 +41,7 @@ export class Stream {
   private owed: number | undefined;
   private counts = { frames: 0, bytes: 0, at: performance.now() };
   private codec = "";
+  private rttMs: number | null = null;
 
   constructor(
     { codecs, make }: Ability,
@@ -74,6 +75,11 @@ export class Stream {
     this.player.push(frame);
   }
 
+  /** The gateway has measured it. */
+  roundTrip(ms: number): void {
+    this.rttMs = ms;
+  }
+
   /** What happened since the last call. */
   figures(): Figures {
     const now = performance.now();
@@ -88,7 +94,7 @@ export class Stream {
       decodeMs: this.player.delayMs > 0 ? this.player.delayMs : null,
       processingMs: null,
       assemblyMs: null,
-      rttMs: null,
+      rttMs: this.rttMs,
       lossPercent: 0,
       dropped: 0,
       freezes: 0,

@@ -134,6 +134,7 @@ export type ServerMessage =
   | ServerHello
   | { type: "answer"; sdp: string }
   | { type: "ticket"; ticket: string; turn: TurnAccess | null; iceServers: IceServer[] }
+  | { type: "roundTrip"; ms: number }
   | ({ type: "status" } & Status)
   | { type: "screens"; screens: Rect[] }
   | CursorMessage
@@ -192,6 +193,7 @@ const bodies: Bodies = {
   }),
   answer: shape({ sdp: text }),
   ticket: shape({ ticket: text, turn, iceServers }),
+  roundTrip: shape({ ms: number }),
   status,
   screens: shape({ screens }),
   cursor: shape({ png: or(null, base64), hotX: u16, hotY: u16, width: u16, height: u16 }),
