@@ -227,11 +227,15 @@ test("a TURN server of others, by its shared secret", async (t) => {
   const display = scope.add(await Display.start());
   await display.grid(0);
   const [pod, laptop] = (await Namespace.pair("10.42.0.7", "10.42.0.20")).map((namespace) => scope.add(namespace));
-  const coturn = scope.add(pod.start("stdbuf", [
-    "-oL", "turnserver", "--no-cli", "--no-tls", "--no-dtls", "--log-file=stdout", "--simple-log", `--pidfile=${folder()}/pid`, `--userdb=${folder()}/db`,
+  const coturn = scope.add(pod.start("turnserver", [
+    "--no-cli", "--no-tls", "--no-dtls", "--log-file=stdout", "--simple-log", `--pidfile=${folder()}/pid`, `--userdb=${folder()}/db`,
     `--listening-ip=${pod.address}`, `--relay-ip=${pod.address}`, "--realm=others", "--use-auth-secret", "--static-auth-secret=shared",
   ]));
-  await coturn.until("it listens", () => coturn.out.includes("IO method (auth thread)"));
+  await coturn.until("it answers", async () => {
+    const client = laptop.start("timeout", ["1", "turnutils_stunclient", pod.address]);
+    await client.ended;
+    return client.child.exitCode === 0;
+  });
   const secret = nodePath.join(folder(), "secret");
   writeFileSync(secret, "0123456789".repeat(4));
   const args = ["--token-secret-file", secret, "--turn", "turn:10.42.0.7:3478?transport=udp"];
