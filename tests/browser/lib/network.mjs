@@ -30,6 +30,17 @@ export class Namespace {
     return [one, two];
   }
 
+  /** A namespace on a cable to the machine that the tests run on. */
+  static async beside(address, ours) {
+    const namespace = await Namespace.#empty();
+    const end = `dg${process.pid}`;
+    await namespace.ip("link", "add", "nic0", "type", "veth", "peer", "name", end, "netns", `${process.pid}`);
+    await run("ip", ["addr", "add", `${ours}/24`, "dev", end]);
+    await run("ip", ["link", "set", end, "up"]);
+    await namespace.#plug(address);
+    return namespace;
+  }
+
   static async #empty() {
     const namespace = new Namespace(`dg-${process.pid}-${(made += 1)}`);
     await run("ip", ["netns", "add", namespace.name]);
@@ -54,6 +65,12 @@ export class Namespace {
     await this.ip("route", "add", "default", "dev", "nic0");
   }
 
+  /** Has an IPv6 address besides. */
+  async also(address) {
+    // Nobody else on this cable could have it: there is no need to ask around first.
+    await this.ip("addr", "add", `${address}/64`, "dev", "nic0", "nodad");
+  }
+
   /** Has another address from now on, as after a change of network. */
   async move(address) {
     await this.ip("addr", "del", `${this.address}/24`, "dev", "nic0");
@@ -62,12 +79,22 @@ export class Namespace {
 
   /** Lets no UDP out any more, as many firewalls do. */
   blockUdp() {
-    return this.ip("rule", "add", "ipproto", "udp", "prohibit");
+    return this.#udp("add");
   }
 
   /** Lets it out again. */
   allowUdp() {
-    return this.ip("rule", "del", "ipproto", "udp", "prohibit");
+    return this.#udp("del");
+  }
+
+  async #udp(action) {
+    for (const family of ["-4", "-6"]) await this.ip(family, "rule", action, "ipproto", "udp", "prohibit");
+  }
+
+  /** Processes that run inside. */
+  async pids() {
+    const pids = (await run("ip", ["netns", "pids", this.name])).trim().split("\n").filter(Boolean);
+    return pids.map(Number);
   }
 
   /** A command and its arguments, to be run inside. */
@@ -79,13 +106,13 @@ export class Namespace {
     return new Program(...this.inside(command, args), options);
   }
 
-  /** A browser that lives inside, with more in its environment. */
-  browser(env = {}) {
+  /** A browser that lives inside, with more in its environment and on its command line. */
+  browser(env = {}, flags = []) {
     const executablePath = path.join(folder(), "chromium");
     const real = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
     writeFileSync(executablePath, `#!/bin/sh\nexec ip netns exec ${this.name} ${real} "$@"\n`);
     chmodSync(executablePath, 0o755);
-    return chromium.launch({ executablePath, args: FLAGS, headless: true, env: { ...process.env, ...env } });
+    return chromium.launch({ executablePath, args: [...FLAGS, ...flags], headless: true, env: { ...process.env, ...env } });
   }
 
   async close() {
