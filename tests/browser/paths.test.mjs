@@ -191,20 +191,26 @@ test("a proxy that knows HTTP and WebSockets only, at a sub-path: video on the W
   await types(viewer, display);
 });
 
-test("such a proxy, without HTTPS: by Media Source Extensions; WebRTC takes over once it gets through", async (t) => {
+/** A proxy that knows HTTP and WebSockets only, on a page without HTTPS; UDP is blocked for now. */
+async function proxied(t) {
   const scope = new Scope(t);
   const display = scope.add(await Display.start());
-  const grid = await display.grid(0);
   const [pod, laptop] = (await Namespace.pair("10.42.0.7", "10.42.0.20")).map((namespace) => scope.add(namespace));
   await laptop.blockUdp();
-  const secret = nodePath.join(folder(), "secret");
-  writeFileSync(secret, "0123456789".repeat(4));
+  const secret = secretFile();
   const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, args: ["--token-secret-file", secret] }));
   scope.add(await Nginx.start(pod, `${pod.address}:8088`, "/", `127.0.0.1:${gateway.port}`));
   const chromium = scope.add(await laptop.browser());
   const link = new URL(await gateway.link(secret, "control"));
   link.host = `${pod.address}:8088`;
-  const viewer = scope.add(await Viewer.open(chromium, link.href));
+  const open = async () => scope.add(await Viewer.open(chromium, link.href));
+  return { display, laptop, open };
+}
+
+test("such a proxy, without HTTPS: by Media Source Extensions; WebRTC takes over once it gets through", async (t) => {
+  const { display, laptop, open } = await proxied(t);
+  const grid = await display.grid(0);
+  const viewer = await open();
   await viewer.grid(0);
   await grid.show(1);
   await viewer.grid(1);
@@ -218,6 +224,28 @@ test("such a proxy, without HTTPS: by Media Source Extensions; WebRTC takes over
   await viewer.grid(0);
   await types(viewer, display);
   assert.equal(viewer.loads, 1, "without a reload");
+});
+
+test("WebRTC takes over from the WebSocket in the middle of a word: no key is lost, none comes twice", async (t) => {
+  const { display, laptop, open } = await proxied(t);
+  const entry = await display.entry();
+  const viewer = await open();
+  await viewer.controlling();
+  assert.ok((await viewer.state()).streaming);
+  await laptop.allowUdp();
+  const alphabet = "abcdefghijklmnopqrstuvwxyz";
+  let typed = "";
+  const type = async () => {
+    const next = alphabet[typed.length % alphabet.length];
+    await viewer.page.keyboard.press(next);
+    typed += next;
+  };
+  await viewer.until("WebRTC shows the picture", async ({ streaming }) => {
+    await type();
+    return !streaming;
+  });
+  for (let i = 0; i < 60; i += 1) await type();
+  await until("the text arrives", () => entry.text() === typed, undefined, () => `${JSON.stringify(entry.text())}, not ${typed}`);
 });
 
 const decoder = async (viewer) => (await viewer.page.evaluate(() => window.deskgate.stats()))?.figures?.decoder;
