@@ -268,4 +268,52 @@ mod tests {
             assert!(granted(nothing).is_err());
         }
     }
+
+    /// Answers one request with `answer`; gives the URL, and what was asked.
+    fn service(answer: String) -> (String, std::thread::JoinHandle<String>) {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/credentials?service=turn", listener.local_addr().unwrap());
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.extend(byte);
+            }
+            // Whoever has read enough hangs up.
+            let _ = stream.write_all(answer.as_bytes());
+            String::from_utf8(asked).unwrap()
+        });
+        (url, asked)
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test]
+    async fn a_service_is_asked_in_the_sessions_name() {
+        let grant = r#"{"username":"1:u","password":"p","uris":["turn:t.example"]}"#;
+        let (url, asked) = service(answer("200 OK", grant));
+        let (servers, _) = ask(&url, "desk").await.unwrap();
+        assert_eq!(servers[0].urls, ["turn:t.example"]);
+        let asked = asked.join().unwrap();
+        assert!(
+            asked.starts_with("GET /credentials?service=turn ") && asked.contains("x-auth-user: desk"),
+            "{asked}"
+        );
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_none_are_errors_that_say_so() {
+        let (url, _) = service(answer("503 Service Unavailable", ""));
+        assert!(ask(&url, "desk").await.unwrap_err().to_string().contains("503"));
+        let (url, _) = service(answer("200 OK", &" ".repeat(MAX_ANSWER + 1)));
+        assert!(matches!(ask(&url, "desk").await, Err(RestError::Body(_))));
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let gone = ask(&format!("http://{nobody}/"), "desk").await.unwrap_err().to_string();
+        assert!(gone.contains("refused"), "{gone}");
+    }
 }
