@@ -226,6 +226,30 @@ test("such a proxy, without HTTPS: by Media Source Extensions; WebRTC takes over
   assert.equal(viewer.loads, 1, "without a reload");
 });
 
+test("the same with a window that changes its size while the picture moves: the picture follows", async (t) => {
+  const { display, open } = await proxied(t);
+  const grid = await display.grid(0);
+  const viewer = await open();
+  const errors = [];
+  viewer.page.on("pageerror", (error) => errors.push(String(error)));
+  await viewer.grid(0);
+  assert.equal(await decoder(viewer), "MSE");
+  for (const [index, width, height] of [[1, 937, 623], [0, 1440, 900], [1, 640, 480]]) {
+    const moves = Array.from({ length: 20 }, (_, i) => i % 2);
+    const moving = moves.reduce((before, next) => before.then(() => grid.show(next)), Promise.resolve());
+    await viewer.page.setViewportSize({ width, height });
+    await viewer.until("screen and picture have the window's size", async ({ facts }) => {
+      const picture = await viewer.page.evaluate(() => window.deskgate.stats()?.figures);
+      return facts.screens[0]?.width === picture?.width && Math.abs(picture?.width - width) < 16;
+    });
+    await moving;
+    await grid.show(index);
+    await viewer.grid(index);
+  }
+  const { streaming } = await viewer.state();
+  assert.deepEqual([streaming, viewer.loads, errors], [true, 1, []]);
+});
+
 test("WebRTC takes over from the WebSocket in the middle of a word: no key is lost, none comes twice", async (t) => {
   const { display, laptop, open } = await proxied(t);
   const entry = await display.entry();

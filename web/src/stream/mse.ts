@@ -24,6 +24,13 @@ const MAX_WAITING = 120;
 
 type Source = typeof MediaSource;
 
+/** What waits for the element. */
+interface Segment {
+  bytes: Uint8Array<ArrayBuffer>;
+  /** Of an initialization segment: what it and those after it are of. */
+  type: string | null;
+}
+
 /** Safari on phones has the managed kind only. */
 function sourceType(): Source | null {
   const { ManagedMediaSource } = window as { ManagedMediaSource?: Source };
@@ -42,7 +49,9 @@ export class MsePlayer implements Player {
   delayMs = 0;
   private source: MediaSource | null = null;
   private buffer: SourceBuffer | null = null;
-  private waiting: Uint8Array<ArrayBuffer>[] = [];
+  private waiting: Segment[] = [];
+  /** What the buffer is told to expect. */
+  private type = "";
   private configured = "";
   private awaitsKeyFrame = true;
   private segments = 0;
@@ -75,8 +84,9 @@ export class MsePlayer implements Player {
       const configuration = [...sets.sps, ...sets.pps].join();
       if (configuration !== this.configured) {
         this.configured = configuration;
-        this.open(`video/mp4; codecs="${codecString(sets)}"`);
-        this.waiting.push(initSegment(sets));
+        const type = `video/mp4; codecs="${codecString(sets)}"`;
+        this.open(type);
+        this.waiting.push({ bytes: initSegment(sets), type });
       }
     }
     if (this.waiting.length > MAX_WAITING) {
@@ -95,7 +105,8 @@ export class MsePlayer implements Player {
     const duration = this.step(frame.capturedUs);
     this.segments += 1;
     const { segments: number, time } = this;
-    this.waiting.push(mediaSegment({ number, time, duration, keyFrame: frame.keyFrame, data: lengthPrefixed(nals) }));
+    const bytes = mediaSegment({ number, time, duration, keyFrame: frame.keyFrame, data: lengthPrefixed(nals) });
+    this.waiting.push({ bytes, type: null });
     this.time += duration;
     this.feed();
   }
@@ -116,10 +127,6 @@ export class MsePlayer implements Player {
   }
 
   private open(type: string): void {
-    if (this.buffer !== null) {
-      this.buffer.changeType(type);
-      return;
-    }
     const Type = sourceType();
     if (this.source !== null || Type === null) return;
     const source = new Type();
@@ -128,7 +135,13 @@ export class MsePlayer implements Player {
     this.element.src = this.url;
     source.onsourceopen = () => {
       if (this.closed) return;
-      this.buffer = source.addSourceBuffer(type);
+      try {
+        this.buffer = source.addSourceBuffer(type);
+      } catch (error) {
+        this.hooks.failed(`The browser cannot play this video (${error instanceof Error ? error.message : "unknown"}).`);
+        return;
+      }
+      this.type = type;
       this.buffer.onupdateend = () => this.appended();
       this.feed();
     };
@@ -140,9 +153,15 @@ export class MsePlayer implements Player {
     const next = this.waiting.shift();
     if (next === undefined) return;
     try {
-      buffer.appendBuffer(next);
+      // Not before: what stood in front of it was of the other type, and a buffer that is at work takes no new one.
+      if (next.type !== null && next.type !== this.type) {
+        buffer.changeType(next.type);
+        this.type = next.type;
+      }
+      buffer.appendBuffer(next.bytes);
     } catch {
       // Full, in the middle of a group: the next one lets this one go.
+      if (next.type !== null) this.configured = "";
       this.lost();
     }
   }
