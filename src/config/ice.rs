@@ -10,6 +10,16 @@ use super::validate::{ConfigError, value};
 pub struct IceUrl(String);
 
 impl IceUrl {
+    /// One of a STUN server.
+    pub fn stun(text: &str) -> Result<Self, &'static str> {
+        url(text, Kind::Stun)
+    }
+
+    /// One of a TURN server.
+    pub fn turn(text: &str) -> Result<Self, &'static str> {
+        url(text, Kind::Turn)
+    }
+
     /// The URL.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{IceConfig, TurnCredentials};
+use crate::config::{IceConfig, IceUrl, TurnCredentials};
 use crate::turn::credential::{Credentials, Keys, User};
 use crate::wire::signal::IceServer;
 
@@ -91,8 +91,11 @@ impl IceServers {
         let mut retry = RETRY.0;
         loop {
             match ask(url, &session).await {
-                Ok((servers, life)) => {
+                Ok(Granted { servers, life, refused }) => {
                     tracing::debug!(servers = servers.len(), ?life, "TURN servers granted");
+                    if !refused.is_empty() {
+                        tracing::warn!(?refused, code = "turn-rest-refused", "{REFUSED}");
+                    }
                     *self.granted.lock().unwrap_or_else(PoisonError::into_inner) = servers;
                     retry = RETRY.0;
                     sleep((life / 2).clamp(ASK_EVERY.0, ASK_EVERY.1)).await;
@@ -126,6 +129,22 @@ enum RestError {
     Json(#[from] serde_json::Error),
     #[error("its answer names no server")]
     Empty,
+    #[error(
+        "its answer names no server that browsers take: a URL of STUN or TURN is expected, and name and password for TURN; not {0:?}"
+    )]
+    Unusable(Vec<String>),
+}
+
+const REFUSED: &str = "--turn-rest grants servers that browsers refuse; viewers are not told of them. A URL of STUN or \
+     TURN is expected, and name and password for TURN";
+
+/// What a service granted.
+#[derive(Debug)]
+struct Granted {
+    servers: Vec<IceServer>,
+    life: Duration,
+    /// URLs that no viewer is told of: a browser makes no connection at all for who names one.
+    refused: Vec<String>,
 }
 
 /// Both shapes that are in use: the draft's (draft-uberti-behave-turn-rest-00 §2.2), and `RTCConfiguration`'s.
@@ -174,7 +193,7 @@ impl<T> OneOrMany<T> {
     }
 }
 
-async fn ask(url: &str, session: &str) -> Result<(Vec<IceServer>, Duration), RestError> {
+async fn ask(url: &str, session: &str) -> Result<Granted, RestError> {
     let uri: Uri = url.parse().map_err(hyper::http::Error::from)?;
     // The header by which services written for Selkies know who asks.
     let request = Request::get(uri).header("x-auth-user", session).body(Empty::<Bytes>::new())?;
@@ -191,7 +210,7 @@ async fn ask(url: &str, session: &str) -> Result<(Vec<IceServer>, Duration), Res
     granted(&body)
 }
 
-fn granted(body: &[u8]) -> Result<(Vec<IceServer>, Duration), RestError> {
+fn granted(body: &[u8]) -> Result<Granted, RestError> {
     let grant: Grant = serde_json::from_slice(body)?;
     let life = Duration::from_secs(grant.ttl.unwrap_or(LIFE_S));
     let of_draft = IceServer {
@@ -204,11 +223,25 @@ fn granted(body: &[u8]) -> Result<(Vec<IceServer>, Duration), RestError> {
         username: e.username,
         credential: e.credential,
     };
-    let servers: Vec<IceServer> = std::iter::once(of_draft)
-        .chain(grant.ice_servers.take(MAX_SERVERS).into_iter().map(entry))
-        .filter(|server| !server.urls.is_empty())
-        .collect();
-    if servers.is_empty() { Err(RestError::Empty) } else { Ok((servers, life)) }
+    let mut servers: Vec<IceServer> =
+        std::iter::once(of_draft).chain(grant.ice_servers.take(MAX_SERVERS).into_iter().map(entry)).collect();
+    let refused: Vec<String> = servers.iter_mut().flat_map(take_refused).collect();
+    servers.retain(|server| !server.urls.is_empty());
+    match (servers.is_empty(), refused.is_empty()) {
+        (true, true) => Err(RestError::Empty),
+        (true, false) => Err(RestError::Unusable(refused)),
+        (false, _) => Ok(Granted { servers, life, refused }),
+    }
+}
+
+/// Takes out the URLs for which `RTCPeerConnection` would throw (W3C WebRTC §4.2.4: TURN needs name and password).
+fn take_refused(server: &mut IceServer) -> Vec<String> {
+    let named = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let opened = named(&server.username) && named(&server.credential);
+    let good = |url: &String| IceUrl::stun(url).is_ok() || (opened && IceUrl::turn(url).is_ok());
+    let (good, refused) = std::mem::take(&mut server.urls).into_iter().partition(good);
+    server.urls = good;
+    refused
 }
 
 #[cfg(test)]
@@ -256,17 +289,32 @@ mod tests {
     fn both_shapes_of_grants_are_read() {
         let draft =
             br#"{"username":"1:u","password":"p","ttl":600,"uris":["turn:t.example:3478?transport=udp"]}"#;
-        let (servers, life) = granted(draft).unwrap();
+        let Granted { servers, life, .. } = granted(draft).unwrap();
         assert_eq!((servers[0].credential.as_deref(), life), (Some("p"), Duration::from_secs(600)));
         let browser = br#"{"iceServers":[{"urls":"stun:s.example"},{"urls":["turn:t.example"],"username":"u","credential":"c"}]}"#;
-        let (servers, _) = granted(browser).unwrap();
+        let servers = granted(browser).unwrap().servers;
         assert_eq!(servers.len(), 2);
         assert_eq!(servers[1].credential.as_deref(), Some("c"));
         let one = br#"{"iceServers":{"urls":["turn:t.example"],"username":"u","credential":"c"}}"#;
-        assert_eq!(granted(one).unwrap().0.len(), 1);
+        assert_eq!(granted(one).unwrap().servers.len(), 1);
         for nothing in [&b"{}"[..], b"[]", b"no", br#"{"uris":[]}"#] {
             assert!(granted(nothing).is_err());
         }
+    }
+
+    #[test]
+    fn what_a_browser_refuses_is_left_out() {
+        let mixed = br#"{"username":"u","password":"p","uris":["turn:t.example","http://x","turn:t.example?transport=sctp"],
+            "iceServers":[{"urls":["turn:open.example","stun:s.example"]},{"urls":"turns:t.example","username":"","credential":"p"}]}"#;
+        let Granted { servers, refused, .. } = granted(mixed).unwrap();
+        let urls: Vec<&String> = servers.iter().flat_map(|server| &server.urls).collect();
+        assert_eq!(urls, ["turn:t.example", "stun:s.example"]);
+        assert_eq!(
+            refused,
+            ["http://x", "turn:t.example?transport=sctp", "turn:open.example", "turns:t.example"]
+        );
+        let useless = granted(br#"{"uris":["turn:t.example:3478"]}"#).unwrap_err().to_string();
+        assert!(useless.contains("turn:t.example:3478") && useless.contains("password"), "{useless}");
     }
 
     /// Answers one request with `answer`; gives the URL, and what was asked.
@@ -297,7 +345,7 @@ mod tests {
     async fn a_service_is_asked_in_the_sessions_name() {
         let grant = r#"{"username":"1:u","password":"p","uris":["turn:t.example"]}"#;
         let (url, asked) = service(answer("200 OK", grant));
-        let (servers, _) = ask(&url, "desk").await.unwrap();
+        let Granted { servers, .. } = ask(&url, "desk").await.unwrap();
         assert_eq!(servers[0].urls, ["turn:t.example"]);
         let asked = asked.join().unwrap();
         assert!(

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Attention } from "../src/media/attention";
 import { orderCodecs } from "../src/media/codecs";
-import { iceServers, tcpCandidates } from "../src/media/paths";
+import { iceServers, tcpCandidates, withServers } from "../src/media/paths";
 import { circular, displayInterval, feedback, Phase, quantile, type FrameTimes } from "../src/media/phase";
 import { figures, snapshot } from "../src/media/stats";
 import { parsePrefs } from "../src/prefs";
@@ -65,6 +65,35 @@ describe("paths", () => {
       { urls: ["turn:t.example"], username: "u", credential: "c" },
     ];
     expect(iceServers(null, others, place)).toEqual([{ urls: ["stun:s.example"] }, others[1]]);
+  });
+});
+
+describe("servers that a browser refuses", () => {
+  const place = { protocol: "http:", hostname: "desk.example", port: "8080" };
+  const access = { username: "u", credential: "c", tls: false };
+  const others = [{ urls: ["turn:t.example"], username: null, credential: null }];
+  const own = ["turn:desk.example:8080?transport=tcp"];
+  /** A connection as a browser makes it that takes no server with one of these URLs. */
+  const urlsOf = (...refused: string[]): string[] | null => {
+    const make = (servers: RTCIceServer[]): string[] => {
+      const urls = servers.flatMap((server) => server.urls);
+      if (urls.some((url) => refused.includes(url))) throw new DOMException("no credential", "InvalidAccessError");
+      return urls;
+    };
+    return withServers(make, access, others, place);
+  };
+
+  it("cost a connection those servers, and nothing else", () => {
+    expect(urlsOf()).toEqual([...own, "turn:t.example"]);
+    expect(urlsOf("turn:t.example")).toEqual(own);
+    expect(urlsOf("turn:t.example", ...own)).toEqual([]);
+  });
+
+  it("are not the fault where there is no WebRTC", () => {
+    const make = (): never => {
+      throw new ReferenceError("RTCPeerConnection is not defined");
+    };
+    expect(withServers(make, access, others, place)).toBeNull();
   });
 });
 

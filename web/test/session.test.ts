@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { backoff } from "../src/session/backoff";
 import { describe as viewOf } from "../src/session/describe";
+import { FALLBACK } from "../src/session/fallback";
 import { LIMITS, Session, type Effect, type SessionEvent } from "../src/session/machine";
-import type { ServerHello, ServerMessage, Status } from "../src/wire/signal";
+import { STREAM, type ServerHello, type ServerMessage, type Status } from "../src/wire/signal";
 
 const hello = (change: Partial<ServerHello> = {}): ServerMessage => ({
   type: "hello",
@@ -325,6 +326,32 @@ describe("lost media", () => {
     rig.take();
     rig.pass(LIMITS.answer);
     expect(rig.take()).toEqual(["closeSocket", "openSocket"]);
+  });
+
+  it("has video on the WebSocket while an offer is not answered, and then leaves the socket alone", () => {
+    rig.feed({ kind: "start", token: false }).greet({ features: [STREAM] });
+    rig.take();
+    rig.pass(FALLBACK.unanswered).feed({ kind: "streamFrame" });
+    expect(rig.take()).toEqual(["openStream", "remember"]);
+    rig.pass(1_500).feed({ kind: "streamFrame" }).pass(1_500);
+    expect(rig.take()).toEqual(["newPeer"]);
+    expect(rig.kind).toBe("live");
+  });
+
+  it("blames a socket that brings neither answer nor video, and wants video on the next at once", () => {
+    rig.feed({ kind: "start", token: false }).greet({ features: [STREAM] });
+    rig.take();
+    rig.pass(LIMITS.answer);
+    expect(rig.take()).toEqual(["openStream", "closeSocket", "closeStream", "openSocket"]);
+    rig.greet({ features: [STREAM] });
+    expect(rig.take()).toEqual(["hello t1", "newPeer", "openStream"]);
+  });
+
+  it("has video on the WebSocket where there is no WebRTC", () => {
+    rig.feed({ kind: "start", token: false }).greet({ features: [STREAM] });
+    rig.take();
+    rig.peer("failed").peer("failed");
+    expect(rig.take()).toEqual(["newPeer", "openStream"]);
   });
 
   it("ignores events of connections that are gone", () => {

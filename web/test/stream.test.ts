@@ -76,7 +76,7 @@ describe("when video goes over the WebSocket", () => {
 
   it("begins a second after the answer, at once where that was needed before", () => {
     expect(new Fallback(false).deadline(connecting)).toBe(500 + FALLBACK.answered);
-    expect(new Fallback(false).deadline({ ...connecting, answered: false })).toBeNull();
+    expect(new Fallback(false).deadline({ ...connecting, answered: false })).toBe(500 + FALLBACK.unanswered);
     expect(new Fallback(true).deadline({ ...connecting, answered: false })).toBe(100);
   });
 

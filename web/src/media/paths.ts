@@ -62,3 +62,23 @@ export function iceServers(turn: TurnAccess | null, others: readonly IceServer[]
     username === null || credential === null ? { urls } : { urls, username, credential };
   return [...ownServers(turn, place), ...others.map(server)];
 }
+
+/**
+ * What `make` makes of all servers; or of our own, or of none: a browser that does not like one of them refuses them
+ * all (W3C WebRTC §4.4.1.6). Null: it makes nothing of any.
+ */
+export function withServers<T>(
+  make: (servers: RTCIceServer[]) => T,
+  turn: TurnAccess | null,
+  others: readonly IceServer[],
+  place: Place,
+): T | null {
+  for (const servers of [iceServers(turn, others, place), ownServers(turn, place), []]) {
+    try {
+      return make(servers);
+    } catch {
+      // The next has fewer.
+    }
+  }
+  return null;
+}

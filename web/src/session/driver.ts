@@ -1,13 +1,13 @@
 // Carries out what the session's state machine decides: fetch, WebSocket, peer connection, timers.
 
 import type { Lane } from "../input/outbox";
-import { iceServers, tcpCandidates } from "../media/paths";
+import { tcpCandidates, withServers } from "../media/paths";
 import { Peer, type PeerHooks } from "../media/peer";
 import { figures, type Figures, type Snapshot } from "../media/stats";
 import { parseServerMessage, SUBPROTOCOL, VERSION, type ClientMessage, type ServerMessage, type Viewport } from "../wire/signal";
 import { ability, Stream } from "../stream/stream";
 import { checkAccess, login, rememberBlocked, wasBlocked } from "./access";
-import { Session, type Effect, type SessionEvent } from "./machine";
+import { LIMITS, Session, type Effect, type SessionEvent } from "./machine";
 import { Timer } from "./timer";
 
 /** How often the counters are read, milliseconds. */
@@ -51,6 +51,7 @@ export class Driver {
   private streamFrameAt = -Infinity;
   private readonly ability = ability();
   private pendingOffers = 0;
+  private offeredAt = -Infinity;
   private token: string | null = null;
   private readonly timer: Timer;
   private last: { generation: number; snapshot: Snapshot } | null = null;
@@ -204,7 +205,7 @@ export class Driver {
     const { message } = parsed;
     if (message.type === "answer") {
       // Answers carry no number: only the last one belongs to the present offer.
-      this.pendingOffers -= 1;
+      this.pendingOffers = Math.max(0, this.pendingOffers - 1);
       if (this.pendingOffers > 0) return;
       this.accept(message.sdp);
     }
@@ -212,6 +213,14 @@ export class Driver {
     if (message.type === "error" && (message.code === "badOffer" || message.code === "noCodec")) this.pendingOffers -= 1;
     this.feed({ kind: "message", message });
     this.hooks.message(message);
+  }
+
+  private expectAnswer(): void {
+    const now = performance.now();
+    // One that was not answered in its time is not waited for: this one's answer would be taken for its.
+    if (now - this.offeredAt >= LIMITS.answer) this.pendingOffers = 0;
+    this.offeredAt = now;
+    this.pendingOffers += 1;
   }
 
   private accept(sdp: string): void {
@@ -266,7 +275,7 @@ export class Driver {
     const hooks: PeerHooks = {
       signal: (message) => {
         if (this.ws?.readyState !== WebSocket.OPEN) return;
-        if (message.type === "offer") this.pendingOffers += 1;
+        if (message.type === "offer") this.expectAnswer();
         this.ws.send(JSON.stringify(message));
       },
       state: (state) => this.feed({ kind: "peer", generation, state }),
@@ -274,9 +283,10 @@ export class Driver {
       audio: (track) => this.hooks.audio(track),
       text: (json) => this.receive(json),
     };
-    const peer = new Peer(hooks, iceServers(this.session.facts.turn, this.session.facts.iceServers, location));
-    this.peer = peer;
-    peer.offer().catch(() => this.feed({ kind: "peer", generation, state: "failed" }));
+    const { turn, iceServers } = this.session.facts;
+    this.peer = withServers((servers) => new Peer(hooks, servers), turn, iceServers, location);
+    const offered = this.peer?.offer() ?? Promise.reject(new Error("no WebRTC in this browser"));
+    offered.catch(() => this.feed({ kind: "peer", generation, state: "failed" }));
   }
 
   private async pollStats(): Promise<void> {

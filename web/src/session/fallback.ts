@@ -4,6 +4,8 @@
 export const FALLBACK = {
   /** WebRTC has this long to connect, from its answer. */
   answered: 1_000,
+  /** And this long for the answer: a socket that brings none in twice that time is replaced. */
+  unanswered: 2_000,
   /** A connection that was lost, or shows nothing, has this long to mend. */
   lost: 1_000,
   dark: 2_500,
@@ -83,6 +85,11 @@ export class Fallback {
     return first;
   }
 
+  /** An offer was not answered: the next socket is used for this at once. */
+  hurry(): void {
+    this.eager = true;
+  }
+
   /** Its socket is gone. */
   lost(): void {
     this.state = "off";
@@ -101,7 +108,7 @@ export class Fallback {
       case "none":
         return null;
       case "connecting":
-        return answered ? peerSince + FALLBACK.answered : null;
+        return peerSince + (answered ? FALLBACK.answered : FALLBACK.unanswered);
       case "connected":
         return owedSince === null ? null : Math.max(peerSince, owedSince) + FALLBACK.dark;
       case "disconnected":

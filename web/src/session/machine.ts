@@ -448,10 +448,14 @@ export class Session {
     return state === "failed" ? this.peerLost(now) : [];
   }
 
-  /** The offer was not answered: that is the socket's fault. Otherwise a new peer connection, later each time. */
+  /**
+   * The offer was not answered: that is the socket's fault, unless it brings video. Otherwise a new peer connection,
+   * later each time.
+   */
   private peerLost(now: number): Effect[] {
-    if (this.peer === "connecting" && !this.answered && this.socket === "ready") {
+    if (this.peer === "connecting" && !this.answered && this.socket === "ready" && !this.fallback.flowing) {
       this.peer = "none";
+      this.fallback.hurry();
       return [{ kind: "closeSocket" }, ...this.socketLost(now)];
     }
     const delay = backoff(this.peerFailures, this.random());
