@@ -140,7 +140,7 @@ impl Heart {
         let codec = shared.as_ref().filter(decodes).or(usable.iter().find(decodes)).copied();
         if codec.is_none() && !codecs.is_empty() {
             let message = "this browser decodes none of the codecs that are encoded here".to_owned();
-            return self.send(viewer, &ServerMessage::Error { code: ErrorCode::NoCodec, message }, now);
+            return self.send(viewer, &ServerMessage::Error { code: ErrorCode::NoStream, message }, now);
         }
         let Some(socket) = self.sockets.values_mut().find(|s| s.viewer == Some(viewer)) else { return };
         socket.stream = codec.map(|codec| (codec, Flow::new(now)));

@@ -370,8 +370,10 @@ pub enum ErrorCode {
     Forbidden,
     /// Too many messages.
     RateLimited,
-    /// No codec in common.
+    /// The offer has no codec in common.
     NoCodec,
+    /// Video on this WebSocket has no codec in common; WebRTC, if there is any, goes on.
+    NoStream,
     /// The offer was refused.
     BadOffer,
     /// Control changed hands three times in 5 s; wait.

@@ -173,6 +173,10 @@ fn server() -> Vec<(&'static str, ServerMessage)> {
         ("control request", ServerMessage::ControlRequest { viewer: 2 }),
         ("error", ServerMessage::Error { code: ErrorCode::ControlBusy, message: "wait 5 seconds".into() }),
         (
+            "error of the stream",
+            ServerMessage::Error { code: ErrorCode::NoStream, message: "no codec in common".into() },
+        ),
+        (
             "bye",
             ServerMessage::Bye { reason: ByeReason::Shutdown, message: "the gateway is stopping".into() },
         ),

@@ -373,6 +373,45 @@ describe("lost media", () => {
   });
 });
 
+describe("refusals and WebRTC", () => {
+  const slow = (): Rig => {
+    rig.feed({ kind: "start", token: false }).greet({ features: [STREAM] }).say({ type: "answer", sdp: "" });
+    rig.pass(FALLBACK.answered);
+    expect(rig.take().at(-1)).toBe("openStream");
+    return rig;
+  };
+
+  it("a refused stream ends the stream, not the connection that is under way", () => {
+    slow().say({ type: "error", code: "noStream", message: "this browser decodes none" });
+    expect(rig.take()).toEqual(["closeStream"]);
+    expect([rig.session.peerState, rig.session.streamTrouble]).toEqual(["connecting", "this browser decodes none"]);
+    rig.peer("connected").frame().still(20_000);
+    expect(rig.take().filter((effect) => effect === "newPeer")).toEqual([]);
+    expect(rig.kind).toBe("live");
+  });
+
+  it("a connection that mends before it is replaced stays", () => {
+    rig.live().take();
+    rig.peer("failed").peer("failed").take();
+    rig.peer("connected").frame().still(20_000);
+    expect(rig.take()).toEqual([]);
+    expect(rig.session.peerState).toBe("connected");
+  });
+
+  it("a refused offer, then a connection: no second one", () => {
+    rig.feed({ kind: "start", token: false }).greet().say({ type: "error", code: "badOffer", message: "no" });
+    rig.peer("connected").take();
+    rig.frame().still(20_000);
+    expect(rig.take()).toEqual([]);
+  });
+
+  it("an error that comes late leaves a working connection alone", () => {
+    rig.live().take();
+    rig.say({ type: "error", code: "noCodec", message: "no" }).still(20_000);
+    expect([rig.take(), rig.session.error, rig.kind]).toEqual([[], "", "live"]);
+  });
+});
+
 describe("good-byes", () => {
   it("comes back by itself after a shutdown", () => {
     rig.live().say({ type: "bye", reason: "shutdown", message: "The gateway stops." });

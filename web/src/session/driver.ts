@@ -7,7 +7,7 @@ import { figures, type Figures, type Snapshot } from "../media/stats";
 import { parseServerMessage, SUBPROTOCOL, VERSION, type ClientMessage, type ServerMessage, type Viewport } from "../wire/signal";
 import { ability, Stream } from "../stream/stream";
 import { checkAccess, login, rememberBlocked, wasBlocked } from "./access";
-import { LIMITS, Session, type Effect, type SessionEvent } from "./machine";
+import { LIMITS, OFFER_REFUSED, Session, type Effect, type SessionEvent } from "./machine";
 import { Timer } from "./timer";
 
 /** How often the counters are read, milliseconds. */
@@ -210,7 +210,7 @@ export class Driver {
       this.accept(message.sdp);
     }
     if (message.type === "roundTrip") this.stream?.roundTrip(message.ms);
-    if (message.type === "error" && (message.code === "badOffer" || message.code === "noCodec")) this.pendingOffers -= 1;
+    if (message.type === "error" && OFFER_REFUSED.includes(message.code)) this.pendingOffers = Math.max(0, this.pendingOffers - 1);
     this.feed({ kind: "message", message });
     this.hooks.message(message);
   }

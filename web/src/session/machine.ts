@@ -69,6 +69,9 @@ export const LIMITS = {
   afterBye: 3_000,
 } as const;
 
+/** Errors that stand in the place of an answer. */
+export const OFFER_REFUSED: readonly string[] = ["noCodec", "badOffer"];
+
 /** Everything that the page shows about the session. */
 export interface Facts {
   viewer: number | null;
@@ -253,8 +256,7 @@ export class Session {
       case "streamFrame":
         return this.streamFrame(now);
       case "streamFailed":
-        this.fallback.failed(event.message);
-        return [{ kind: "closeStream", replaced: false }];
+        return this.streamFailed(event.message);
       case "visible":
         return this.visibility(event.visible, now);
       case "retry":
@@ -406,10 +408,11 @@ export class Session {
   }
 
   private refused(code: string, text: string, now: number): Effect[] {
-    const fatal = code === "noCodec" || code === "noEncoder" || code === "badOffer" || code === "version";
-    if (!fatal) return [];
-    this.errorText = text;
+    if (code === "noStream") return this.streamFailed(text);
     if (code === "version") return this.end("protocol", text);
+    // One that stands for an older offer, or comes when all is well, must not end a connection.
+    if (!(OFFER_REFUSED.includes(code) || code === "noEncoder") || this.peer === "connected") return [];
+    this.errorText = text;
     this.peer = "failed";
     this.peerFailures += 2;
     this.peerRetryAt = now + backoff(this.peerFailures, this.random());
@@ -444,7 +447,11 @@ export class Session {
     if (state === this.peer) return [];
     this.peer = state;
     this.peerSince = now;
-    if (state === "connected") this.errorText = "";
+    if (state === "connected") {
+      this.errorText = "";
+      // What was about to be replaced has mended.
+      this.peerRetryAt = null;
+    }
     return state === "failed" ? this.peerLost(now) : [];
   }
 
@@ -484,6 +491,11 @@ export class Session {
       this.errorText = "";
     }
     return first ? [{ kind: "remember", blocked: true }] : [];
+  }
+
+  private streamFailed(why: string): Effect[] {
+    this.fallback.failed(why);
+    return [{ kind: "closeStream", replaced: false }];
   }
 
   private streamLost(): Effect[] {
