@@ -231,7 +231,8 @@ export class App {
         });
         return;
       case "error":
-        this.ui.toasts.show(message.message);
+        // The picture may come by WebRTC; where it does not, this stands in its place.
+        if (message.code !== "noStream") this.ui.toasts.show(message.message);
         return;
       case "status":
         this.stage.setControlling(this.driver.session.controlling);

@@ -40,6 +40,8 @@ const status = (change: Partial<Status> = {}): ServerMessage => ({
 class Rig {
   now = 0;
   readonly done: string[] = [];
+  /** Numbers of the streams that were opened. */
+  readonly attempts: number[] = [];
   readonly session: Session;
 
   constructor(visible = true, ticket: string | null = null) {
@@ -99,7 +101,10 @@ class Rig {
   }
 
   private note(effects: readonly Effect[]): void {
-    for (const effect of effects) this.done.push(effect.kind === "hello" ? `hello ${effect.resume ?? "-"}` : effect.kind);
+    for (const effect of effects) {
+      this.done.push(effect.kind === "hello" ? `hello ${effect.resume ?? "-"}` : effect.kind);
+      if (effect.kind === "openStream") this.attempts.push(effect.attempt);
+    }
   }
 }
 
@@ -388,6 +393,14 @@ describe("refusals and WebRTC", () => {
     rig.peer("connected").frame().still(20_000);
     expect(rig.take().filter((effect) => effect === "newPeer")).toEqual([]);
     expect(rig.kind).toBe("live");
+  });
+
+  it("a player that fails is followed by the next, while WebRTC is not there", () => {
+    slow().feed({ kind: "streamFailed", message: "decoder error", final: false });
+    expect(rig.take()).toEqual(["closeStream"]);
+    rig.pass(FALLBACK.retry);
+    expect(rig.take()).toEqual(["openStream"]);
+    expect(rig.attempts).toEqual([0, 1]);
   });
 
   it("a connection that mends before it is replaced stays", () => {

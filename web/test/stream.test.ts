@@ -122,7 +122,50 @@ describe("when video goes over the WebSocket", () => {
   it("is not tried again in a browser that cannot show it", () => {
     const fallback = new Fallback(true);
     fallback.poll(connecting, 100);
-    fallback.failed("no decoder");
-    expect([fallback.deadline(connecting), fallback.impossible]).toEqual([null, "no decoder"]);
+    fallback.failed("no decoder", true, 100);
+    expect([fallback.deadline(connecting), fallback.trouble]).toEqual([null, "no decoder"]);
+    fallback.lost();
+    expect(fallback.deadline(connecting)).toBeNull();
+  });
+
+  it("is tried again after a failure, more and more slowly, up to once a minute", () => {
+    const fallback = new Fallback(true);
+    const waits: number[] = [];
+    for (let now = 1_000; waits.length < 8; ) {
+      expect(fallback.poll(connecting, now)).toBe("begin");
+      expect(fallback.attempt).toBe(waits.length);
+      fallback.failed("decoder error", false, now);
+      const next = fallback.deadline(connecting) ?? Infinity;
+      waits.push(next - now);
+      now = next;
+    }
+    expect(waits).toEqual([2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+  });
+
+  it("forgets its failures once it has gone well, or WebRTC has taken over", () => {
+    const fallback = new Fallback(true);
+    const fail = (now: number): void => {
+      fallback.poll(connecting, now);
+      fallback.failed("decoder error", false, now);
+    };
+    fail(1_000);
+    fail(3_000);
+    fallback.poll(connecting, 7_000);
+    fallback.frame(7_100);
+    expect([fallback.attempt, fallback.trouble]).toEqual([2, ""]);
+    fallback.frame(17_000);
+    fallback.failed("decoder error", false, 17_000);
+    expect([fallback.attempt, fallback.deadline(connecting)]).toEqual([1, 19_000]);
+    fallback.poll(connecting, 19_000);
+    fallback.poll({ ...connecting, peer: "connected", showing: true }, 20_000);
+    expect(fallback.attempt).toBe(0);
+  });
+
+  it("does not make the next socket wait for a failure on the one before", () => {
+    const fallback = new Fallback(true);
+    fallback.poll(connecting, 100);
+    fallback.failed("decoder error", false, 100);
+    fallback.lost();
+    expect(fallback.deadline({ ...connecting, offeredSince: 500 })).toBe(500);
   });
 });

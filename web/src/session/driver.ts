@@ -5,7 +5,7 @@ import { tcpCandidates, withServers } from "../media/paths";
 import { Peer, type PeerHooks } from "../media/peer";
 import { figures, type Figures, type Snapshot } from "../media/stats";
 import { parseServerMessage, SUBPROTOCOL, VERSION, type ClientMessage, type ServerMessage, type Viewport } from "../wire/signal";
-import { ability, Stream } from "../stream/stream";
+import { abilities, Stream } from "../stream/stream";
 import { checkAccess, login, rememberBlocked, wasBlocked } from "./access";
 import { LIMITS, OFFER_REFUSED, Session, type Effect, type SessionEvent } from "./machine";
 import { Timer } from "./timer";
@@ -49,7 +49,7 @@ export class Driver {
   private peer: Peer | null = null;
   private stream: Stream | null = null;
   private streamFrameAt = -Infinity;
-  private readonly ability = ability();
+  private readonly abilities = abilities();
   private pendingOffers = 0;
   private offeredAt = -Infinity;
   private token: string | null = null;
@@ -152,7 +152,7 @@ export class Driver {
         this.closePeer();
         return;
       case "openStream":
-        void this.openStream();
+        void this.openStream(effect.attempt);
         return;
       case "closeStream":
         this.closeStream(effect.replaced);
@@ -228,20 +228,21 @@ export class Driver {
     this.peer?.accept(sdp, tcpCandidates(location)).catch(() => this.feed({ kind: "peer", generation, state: "failed" }));
   }
 
-  private async openStream(): Promise<void> {
+  private async openStream(attempt: number): Promise<void> {
     this.closeStream(false);
-    const ability = await this.ability;
+    const abilities = await this.abilities;
     // Much may have happened since.
     if (!this.session.streamWanted || this.stream !== null) return;
-    if (ability === null) {
-      this.feed({ kind: "streamFailed", message: NO_STREAM });
+    const ability = abilities[attempt % abilities.length];
+    if (ability === undefined) {
+      this.feed({ kind: "streamFailed", message: NO_STREAM, final: true });
       return;
     }
     const stream = new Stream(ability, {
       say: (message) => this.say(message),
       send: (bytes) => this.ws?.send(bytes),
       shown: () => this.streamShown(),
-      failed: (message) => this.feed({ kind: "streamFailed", message }),
+      failed: (message) => this.feed({ kind: "streamFailed", message, final: false }),
       resized: () => this.hooks.resized(),
     });
     this.stream = stream;

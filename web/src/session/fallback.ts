@@ -13,6 +13,11 @@ export const FALLBACK = {
   silent: 2_500,
   /** First frame: the encoder may be looking for its hardware. */
   firstFrame: 10_000,
+  /** After a player's failure; doubled each time, up to the other. */
+  retry: 2_000,
+  maxRetry: 60_000,
+  /** Frames for this long: the failures before are forgotten. */
+  stable: 10_000,
 } as const;
 
 /** How the session stands. */
@@ -38,6 +43,8 @@ export class Fallback {
   private since = 0;
   private lastFrame = -Infinity;
   private why = "";
+  private failures = 0;
+  private retryAt = -Infinity;
 
   /** `eager`: WebRTC did not get through to this gateway last time, so it is not waited for. */
   constructor(private eager: boolean) {}
@@ -50,9 +57,14 @@ export class Fallback {
     return this.state !== "off";
   }
 
-  /** Why it cannot be had in this browser; empty if it can. */
-  get impossible(): string {
+  /** Why there is none, for people; empty if there is, or may soon be. */
+  get trouble(): string {
     return this.why;
+  }
+
+  /** How often it failed: another player may do better. */
+  get attempt(): number {
+    return this.failures;
   }
 
   /** When {@link poll} has something to do. */
@@ -62,6 +74,7 @@ export class Fallback {
 
   /** Does what is due. */
   poll(situation: Situation, now: number): Step {
+    if (situation.showing) this.failures = 0;
     if (this.state !== "off" && situation.showing) {
       this.state = "off";
       this.eager = false;
@@ -82,6 +95,7 @@ export class Fallback {
     const first = this.state === "asked";
     this.state = "flowing";
     this.eager = true;
+    this.why = "";
     return first;
   }
 
@@ -90,19 +104,30 @@ export class Fallback {
     this.eager = true;
   }
 
-  /** Its socket is gone. */
+  /** Its socket is gone: the next one may do better, where this browser can show it at all. */
   lost(): void {
     this.state = "off";
+    if (this.retryAt === Infinity) return;
+    this.retryAt = -Infinity;
+    this.why = "";
   }
 
-  /** This browser cannot show it. */
-  failed(why: string): void {
+  /** A player or the gateway gave up. `final`: this browser has nothing to show it by. */
+  failed(why: string, final: boolean, now: number): void {
+    if (this.state === "flowing" && now - this.since >= FALLBACK.stable) this.failures = 0;
     this.state = "off";
     this.why = why;
+    this.retryAt = final ? Infinity : now + Math.min(FALLBACK.maxRetry, FALLBACK.retry * 2 ** this.failures);
+    this.failures += 1;
   }
 
-  private begin({ offeredSince, showing, peer, peerSince, answered, owedSince }: Situation): number | null {
-    if (offeredSince === null || showing || this.why !== "") return null;
+  private begin(situation: Situation): number | null {
+    const wanted = this.wanted(situation);
+    return wanted === null || this.retryAt === Infinity ? null : Math.max(wanted, this.retryAt);
+  }
+
+  private wanted({ offeredSince, showing, peer, peerSince, answered, owedSince }: Situation): number | null {
+    if (offeredSince === null || showing) return null;
     if (this.eager) return offeredSince;
     switch (peer) {
       case "none":

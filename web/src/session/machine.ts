@@ -22,8 +22,8 @@ export type SessionEvent =
   | { kind: "media"; generation: number; frame: boolean; ago: number }
   /** A frame of the WebSocket's video was shown. */
   | { kind: "streamFrame" }
-  /** This browser cannot show the WebSocket's video; for people. */
-  | { kind: "streamFailed"; message: string }
+  /** The WebSocket's video cannot be shown; the message is for people. `final`: this browser has nothing to do it by. */
+  | { kind: "streamFailed"; message: string; final: boolean }
   | { kind: "visible"; visible: boolean }
   /** A person pressed the button. */
   | { kind: "retry" }
@@ -40,8 +40,8 @@ export type Effect =
   | { kind: "hello"; resume: string | null }
   | { kind: "newPeer"; generation: number }
   | { kind: "closePeer" }
-  /** Video on the WebSocket, from the start; it may be under way already. */
-  | { kind: "openStream" }
+  /** Video on the WebSocket, from the start; it may be under way already. `attempt`: how often it has failed. */
+  | { kind: "openStream"; attempt: number }
   /** `replaced`: WebRTC shows the picture now. */
   | { kind: "closeStream"; replaced: boolean }
   /** Whether WebRTC got through to this gateway, for the next visit. */
@@ -199,7 +199,7 @@ export class Session {
 
   /** Why the WebSocket's video, which is all that is left, cannot be shown; empty if it can. */
   get streamTrouble(): string {
-    return this.peer === "connected" ? "" : this.fallback.impossible;
+    return this.peer === "connected" ? "" : this.fallback.trouble;
   }
 
   /** The WebSocket's video was asked for, and has not been ended. */
@@ -256,7 +256,7 @@ export class Session {
       case "streamFrame":
         return this.streamFrame(now);
       case "streamFailed":
-        return this.streamFailed(event.message);
+        return this.streamFailed(event.message, event.final, now);
       case "visible":
         return this.visibility(event.visible, now);
       case "retry":
@@ -408,7 +408,7 @@ export class Session {
   }
 
   private refused(code: string, text: string, now: number): Effect[] {
-    if (code === "noStream") return this.streamFailed(text);
+    if (code === "noStream") return this.streamFailed(text, false, now);
     if (code === "version") return this.end("protocol", text);
     // One that stands for an older offer, or comes when all is well, must not end a connection.
     if (!(OFFER_REFUSED.includes(code) || code === "noEncoder") || this.peer === "connected") return [];
@@ -493,14 +493,16 @@ export class Session {
     return first ? [{ kind: "remember", blocked: true }] : [];
   }
 
-  private streamFailed(why: string): Effect[] {
-    this.fallback.failed(why);
+  private streamFailed(why: string, final: boolean, now: number): Effect[] {
+    if (!this.fallback.on) return [];
+    this.fallback.failed(why, final, now);
     return [{ kind: "closeStream", replaced: false }];
   }
 
   private streamLost(): Effect[] {
-    if (!this.fallback.on) return [];
+    const on = this.fallback.on;
     this.fallback.lost();
+    if (!on) return [];
     return [{ kind: "closeStream", replaced: false }];
   }
 
@@ -508,7 +510,7 @@ export class Session {
     switch (this.fallback.poll(this.situation(), now)) {
       case "begin":
       case "begin again":
-        return [{ kind: "openStream" }];
+        return [{ kind: "openStream", attempt: this.fallback.attempt }];
       case "end":
         return [{ kind: "closeStream", replaced: true }, { kind: "remember", blocked: false }];
       case null:

@@ -27,11 +27,14 @@ export interface Ability {
   make: (hooks: PlayerHooks) => Player;
 }
 
-/** Null: nothing; a browser has WebCodecs on pages by HTTPS (or of this machine) only. */
-export async function ability(): Promise<Ability | null> {
+/** Best first; a browser has WebCodecs on pages by HTTPS (or of this machine) only. */
+export async function abilities(): Promise<Ability[]> {
   const codecs = await decodable(CODECS);
-  if (codecs.length > 0) return { codecs, make: (hooks) => new WebCodecsPlayer(hooks) };
-  return playable() ? { codecs: ["H264"], make: (hooks) => new MsePlayer(hooks) } : null;
+  const all: Ability[] = [
+    { codecs, make: (hooks) => new WebCodecsPlayer(hooks) },
+    { codecs: playable() ? ["H264"] : [], make: (hooks) => new MsePlayer(hooks) },
+  ];
+  return all.filter(({ codecs }) => codecs.length > 0);
 }
 
 /** One stream, from the request to its end. */
