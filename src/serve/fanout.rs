@@ -124,7 +124,7 @@ impl Heart {
         }
         let (limit, keyframe) = (flow.limit_news(), flow.wants_keyframe());
         if let Some(kbps) = limit {
-            self.parts.session.handle(Input::Limit { viewer, kbps }, now);
+            self.parts.session.handle(Input::Limit { viewer, websocket: true, kbps: Some(kbps) }, now);
         }
         if keyframe {
             self.parts.session.handle(Input::NeedKeyframe { viewer }, now);

@@ -365,7 +365,7 @@ impl Heart {
                 Err(_) => Input::Malformed { viewer },
             },
             PeerEvent::Disconnected => Input::Silent { viewer },
-            PeerEvent::Limit(kbps) => Input::Limit { viewer, kbps },
+            PeerEvent::Limit(kbps) => Input::Limit { viewer, websocket: false, kbps },
             PeerEvent::ControlOpen | PeerEvent::Arrivals(_) => return,
         };
         self.parts.session.handle(input, now);

@@ -88,12 +88,14 @@ pub enum Input {
         /// The codec that it gets.
         codec: Option<Codec>,
     },
-    /// What the way to a viewer carries.
+    /// What a way to a viewer carries.
     Limit {
         /// To whom.
         viewer: u32,
-        /// How much, in kbit/s.
-        kbps: u32,
+        /// Its WebSocket, not WebRTC.
+        websocket: bool,
+        /// How much, in kbit/s; nothing where no limit has shown.
+        kbps: Option<u32>,
     },
     /// A decoder needs a key frame.
     NeedKeyframe {

@@ -151,34 +151,27 @@ impl Session {
             Input::Frame { viewer, bytes } => return self.input_frame(viewer, &bytes, now),
             Input::Closed { socket } => self.closed(socket, now),
             Input::Answered { viewer, codec } => {
-                // A new peer connection is a new page: its input starts over.
-                if let Some(v) = self.viewers.get_mut(&viewer) {
+                // A new peer connection is a new page, whose input starts over; but a page that has its picture by the
+                // WebSocket tries WebRTC again and again.
+                if let Some(v) = self.viewers.get_mut(&viewer).filter(|v| v.stream.is_none()) {
                     (v.seq, v.relative) = (None, None);
-                    // What the WebSocket carries is still so.
-                    v.limit_kbps = v.limit_kbps.filter(|_| v.stream.is_some());
                 }
+                self.limit(viewer, false, None);
                 self.set_media(viewer, Media::Connecting(codec), now);
             }
             Input::Connected { viewer } => self.connected(viewer, now),
             Input::Path { viewer, path } => {
                 if let Some(v) = self.viewers.get_mut(&viewer) {
-                    // What the former path carried says nothing of this one.
-                    (v.path, v.limit_kbps) = (Some(path), None);
+                    v.path = Some(path);
                 }
-                self.update_bitrates();
             }
             Input::Silent { viewer } => self.silent(viewer, now),
             Input::Disconnected { viewer } => {
                 self.set_media(viewer, Media::None, now);
                 self.release_held(viewer);
             }
-            Input::Limit { viewer, kbps } => {
-                if let Some(v) = self.viewers.get_mut(&viewer) {
-                    v.limit_kbps = Some(kbps);
-                }
-                // Several times a second on a narrow way, and nothing that status shows.
-                return self.update_bitrates();
-            }
+            // Several times a second on a narrow way, and nothing that status shows.
+            Input::Limit { viewer, websocket, kbps } => return self.limit(viewer, websocket, kbps),
             Input::Streaming { viewer, codec } => self.streaming(viewer, codec, now),
             Input::NeedKeyframe { viewer } => self.need_keyframe(viewer, now),
             Input::Display { size, can_resize } => {

@@ -11,7 +11,7 @@ use crate::frame::Codec;
 impl Session {
     pub(super) fn streaming(&mut self, viewer: u32, codec: Option<Codec>, now: Instant) {
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
-        (v.stream, v.limit_kbps) = (codec, None);
+        (v.stream, v.stream_limit_kbps) = (codec, None);
         if codec.is_some() && self.control.holder() == Some(viewer) {
             self.unlock_phase();
         }
@@ -46,13 +46,21 @@ impl Session {
         self.update_bitrates();
     }
 
+    /// A way carries so much from now on.
+    pub(super) fn limit(&mut self, viewer: u32, websocket: bool, kbps: Option<u32>) {
+        if let Some(v) = self.viewers.get_mut(&viewer) {
+            *(if websocket { &mut v.stream_limit_kbps } else { &mut v.media_limit_kbps }) = kbps;
+        }
+        self.update_bitrates();
+    }
+
     /// A rendition takes what the way to the controller carries; without one who looks, what the widest way carries:
     /// others skip frames.
     pub(super) fn update_bitrates(&mut self) {
         let most = self.settings.bitrate_kbps;
         for &codec in &self.renditions.1 {
             let watching = self.viewers.iter().filter(|(_, v)| v.watches(codec));
-            let limit = |v: &Viewer| v.limit_kbps.map_or(most, |limit| limit.min(most));
+            let limit = |v: &Viewer| v.limit_kbps().map_or(most, |limit| limit.min(most));
             let holder = watching.clone().find(|(id, _)| self.control.holder() == Some(**id));
             let widest = watching.map(|(_, v)| limit(v)).max();
             let kbps = holder.map(|(_, v)| limit(v)).or(widest).unwrap_or(most);

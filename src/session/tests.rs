@@ -359,7 +359,7 @@ fn a_rendition_takes_what_the_controllers_way_carries_or_the_widest() {
         rig.watch(viewer, Codec::H264);
     }
     let mut limit = |viewer, kbps| {
-        rig.session.handle(Input::Limit { viewer, kbps }, rig.now);
+        rig.session.handle(Input::Limit { viewer, websocket: false, kbps: Some(kbps) }, rig.now);
         rig.drain()
     };
     let told = |kbps| vec![Output::Bitrate(Codec::H264, kbps)];

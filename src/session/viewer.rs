@@ -62,8 +62,10 @@ pub struct Viewer {
     pub media: Media,
     /// Video on its WebSocket, for as long as WebRTC does not reach it.
     pub stream: Option<Codec>,
-    /// What the way to it carries, in kbit/s; none where no limit has shown.
-    pub limit_kbps: Option<u32>,
+    /// What WebRTC carries to it, in kbit/s; none where no limit has shown.
+    pub media_limit_kbps: Option<u32>,
+    /// What its WebSocket carries, likewise.
+    pub stream_limit_kbps: Option<u32>,
     /// The way that WebRTC takes to it; the last one, while there is none.
     pub path: Option<MediaPath>,
     /// False while its tab is hidden.
@@ -106,7 +108,8 @@ impl Viewer {
             socket: Some(socket),
             media: Media::None,
             stream: None,
-            limit_kbps: None,
+            media_limit_kbps: None,
+            stream_limit_kbps: None,
             path: None,
             visible,
             viewport,
@@ -133,6 +136,11 @@ impl Viewer {
             Media::Connected(_) => self.path,
             _ => self.stream.map(|_| MediaPath::Websocket),
         }
+    }
+
+    /// What the way that carries its picture takes, in kbit/s; none where no limit has shown.
+    pub fn limit_kbps(&self) -> Option<u32> {
+        if matches!(self.media, Media::Connected(_)) { self.media_limit_kbps } else { self.stream_limit_kbps }
     }
 
     /// Codecs that are encoded on its account, looking or not.

@@ -24,6 +24,7 @@ use rtc::sdp::extmap::TRANSPORT_CC_URI;
 use rtc::shared::error::{Error, Result};
 
 use super::offer::{OfferError, VideoFormat};
+use super::rtcp_guard::RtcpGuard;
 use super::rtcp_tap::RtcpTap;
 use crate::frame::Codec;
 use crate::turn::relayed;
@@ -81,6 +82,8 @@ pub(super) fn answer(
 fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -> Result<Built> {
     let mut engine = media_engine(format)?;
     let registry = Registry::new()
+        // Nearer to the wire than whatever acts on RTCP.
+        .with(Slot::from(3_500), RtcpGuard::new(now))
         .with(Slot::NackResponder, NackResponderBuilder::new().with_size(NACK_HISTORY).build())
         .with(Slot::SenderReport, SenderReportBuilder::new().build())
         .with(Slot::from(14_000), RtcpTap::default());

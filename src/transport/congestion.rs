@@ -1,9 +1,10 @@
 //! PURE. How much a viewer's way takes.
 //!
 //! What a way cannot carry waits somewhere on it, or is lost. So the time that packets take is compared with the least
-//! that they took of late, and what grew beyond that is a queue. While there is one, what arrives is what the way
-//! carries: the target goes below that until the queue is gone, then just below it, and from there up again.
-//! Arrival times may be of another clock, whose offset falls out.
+//! that they took of late, and what grew beyond that is a queue. While there is one, the pace at which packets arrive is
+//! what the way carries: the limit goes below that until the queue is gone, then just below it, and from there up again,
+//! slowly near what the way was seen to carry, fast elsewhere. Arrival times may be of another clock, whose offset
+//! falls out.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,28 +13,41 @@ use std::time::{Duration, Instant};
 const LONG: Duration = Duration::from_millis(80);
 /// One shorter than this is the network's own unsteadiness.
 const SHORT: Duration = Duration::from_millis(30);
+/// A queue makes everything late that was sent over at least this long; a moment's standstill only some of it.
+const STEADY: Duration = Duration::from_millis(100);
+/// So many packets, or frames, have to be late.
+const LATE: usize = 3;
+/// What was heard within this time says how things are.
+const RECENT: Duration = Duration::from_millis(150);
 /// A queue this much longer than [`SHORT`] halves what is sent behind it, in seconds.
 const HALVES: f64 = 0.3;
 /// Of what a way was seen to carry, the part that is used once its queue is gone.
 const USED: f64 = 0.9;
 /// The least that is asked of an encoder, bits a second.
 const LEAST: f64 = 250e3;
-/// Growth while nothing queues, a second.
-const GROWTH: f64 = 1.12;
+/// Growth in a second, near what the way was seen to carry, and elsewhere.
+const GROWTH: (f64, f64) = (1.06, 1.6);
+/// What "near" means, of what it was seen to carry. Past it, that is forgotten.
+const NEAR: (f64, f64) = (0.8, 1.25);
 /// A limit of which less than this part is used is not put to the test, and does not grow.
 const TESTED: f64 = 0.5;
-/// A limit is news when it differs from the last one by more than one part in this many.
-const STEP: u32 = 20;
-/// What arrived is counted over this long, in microseconds.
-const WINDOW_US: i64 = 250_000;
-/// A queue makes everything late; a moment's standstill only some packets. So the least late one of this long counts.
-const STEADY: Duration = Duration::from_millis(100);
+/// A queue that was fed less for this long and stays as it is, within these parts of its length, is none: the way itself
+/// has become longer.
+const LONGER: (Duration, f64, f64) = (Duration::from_secs(2), 0.7, 1.3);
 /// The least delay is that of the last one to two of these.
 const BASE: Duration = Duration::from_secs(15);
-/// Of the packets in a report, the part that must be lost for the way to be taken as full; and how many make a report.
+/// Of the packets in a report, the part that must be lost for that to be no accident; and how many make such a report.
 const LOSSY: (f64, usize) = (0.1, 10);
-/// Packets of [`WINDOW_US`] that are remembered, at most.
-const MAX_PACKETS: usize = 4_096;
+/// What a lossy report leaves of the rate, at most once in this time.
+const LOSS: (f64, Duration) = (0.85, Duration::from_secs(1));
+/// So few are recent for longer.
+const FEW: usize = 16;
+/// Packets of [`RECENT`] that are remembered, at most.
+const MAX_PACKETS: usize = 2_048;
+/// A pace is never taken over less than this, in seconds.
+const SPAN: f64 = 0.02;
+/// A limit is news when it differs from the last one by more than one part in this many.
+const STEP: u32 = 20;
 
 /// One packet, or frame, of which something was heard.
 #[derive(Clone, Copy, Debug)]
@@ -46,20 +60,46 @@ pub struct Arrival {
     pub bytes: usize,
 }
 
+/// A packet that has arrived; times in microseconds, each of its own clock.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    at: Instant,
+    sent: i64,
+    arrived: i64,
+    bytes: usize,
+}
+
+impl Heard {
+    fn delay(&self) -> i64 {
+        // Clocks of strangers may say anything.
+        self.arrived.saturating_sub(self.sent)
+    }
+}
+
+/// A queue that is being emptied.
+#[derive(Clone, Copy, Debug)]
+struct Draining {
+    /// What the way carries, bits a second.
+    carries: f64,
+    /// When its length was last looked at, and what that was.
+    since: Instant,
+    length: Duration,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Congestion {
     epoch: Instant,
     /// Bits a second; none while the way has shown no limit.
     limit: Option<f64>,
-    /// What the way carries when it is full, bits a second; known while it is.
-    full: Option<f64>,
+    /// What the way was last seen to carry, bits a second.
+    ceiling: Option<f64>,
+    draining: Option<Draining>,
     queue: Duration,
     base: Base,
-    /// Delays of late, in microseconds beyond the least.
-    delays: VecDeque<(Instant, i64)>,
-    arrived: VecDeque<(i64, usize)>,
+    heard: VecDeque<Heard>,
     at: Instant,
+    lost_at: Option<Instant>,
     told: Option<u32>,
 }
 
@@ -69,12 +109,13 @@ impl Congestion {
         Self {
             epoch: now,
             limit: None,
-            full: None,
+            ceiling: None,
+            draining: None,
             queue: Duration::ZERO,
-            base: Base { from: now, least: None, before: None },
-            delays: VecDeque::new(),
-            arrived: VecDeque::new(),
+            base: Base::new(now),
+            heard: VecDeque::new(),
             at: now,
+            lost_at: None,
             told: None,
         }
     }
@@ -87,7 +128,7 @@ impl Congestion {
     /// [`Self::limit_kbps`], when it has changed by so much since the last call that encoders are to follow.
     pub fn news(&mut self) -> Option<u32> {
         let limit = self.limit_kbps()?;
-        let changed = self.told.is_none_or(|told| told.abs_diff(limit) * STEP > told);
+        let changed = self.told.is_none_or(|told| told.abs_diff(limit).saturating_mul(STEP) > told);
         changed.then(|| *self.told.insert(limit))
     }
 
@@ -98,82 +139,166 @@ impl Congestion {
 
     /// Takes what was heard of packets, in the order in which they were sent.
     pub fn handle(&mut self, arrivals: &[Arrival], now: Instant) {
-        for arrival in arrivals {
-            let Some(at) = arrival.arrived_us else { continue };
-            let sent = arrival.sent.saturating_duration_since(self.epoch).as_micros() as i64;
-            // Clocks of strangers may say anything.
-            let delay = at.saturating_sub(sent);
-            self.delays.push_back((now, delay.saturating_sub(self.base.least_with(delay, now))));
-            self.arrived.push_back((at, arrival.bytes));
-        }
+        // What left before this way was taken says nothing of it.
+        let of_this_way = || arrivals.iter().filter(|a| a.sent >= self.epoch);
+        let (all, lost) = of_this_way()
+            .fold((0_usize, 0_usize), |(all, lost), a| (all + 1, lost + usize::from(a.arrived_us.is_none())));
+        let heard: Vec<Heard> = of_this_way()
+            .filter_map(|a| {
+                let sent = a.sent.saturating_duration_since(self.epoch).as_micros() as i64;
+                Some(Heard { at: now, sent, arrived: a.arrived_us?, bytes: a.bytes })
+            })
+            .collect();
+        heard.iter().for_each(|h| self.base.note(h.delay(), now));
+        self.heard.extend(heard);
         self.forget(now);
-        let Some(queue) = self.delays.iter().map(|(_, delay)| *delay).min() else { return };
-        self.queue = Duration::from_micros(queue.max(0) as u64);
-        let lost = arrivals.iter().filter(|a| a.arrived_us.is_none()).count();
-        let lossy = arrivals.len() >= LOSSY.1 && lost as f64 > LOSSY.0 * arrivals.len() as f64;
-        let elapsed = now.saturating_duration_since(self.at).min(Duration::from_secs(1));
+        let elapsed = now.saturating_duration_since(self.at).min(Duration::from_secs(1)).as_secs_f64();
         self.at = now;
-        self.decide(lossy, elapsed.as_secs_f64());
-    }
-
-    fn decide(&mut self, lossy: bool, elapsed: f64) {
-        let carried = self.carried();
-        if self.queue > LONG || lossy {
-            self.full = Some(self.full.map_or(carried, |full| (full + carried) / 2.0));
+        if all >= LOSSY.1 && lost as f64 > LOSSY.0 * all as f64 {
+            self.lossy(now);
         }
-        match self.full {
-            Some(full) if self.queue <= SHORT && !lossy => {
-                self.full = None;
-                self.limit = Some(full * USED);
-            }
-            Some(full) => {
-                let excess = self.queue.saturating_sub(SHORT).as_secs_f64() / HALVES;
-                self.limit = Some(full * USED * 0.5_f64.powf(excess));
-            }
-            None if self.limit.is_some_and(|limit| carried > limit * TESTED) => {
-                self.limit = self.limit.map(|limit| limit * GROWTH.powf(elapsed));
-            }
-            None => {}
-        }
+        self.queue = self.late(now);
+        self.decide(elapsed, now);
         self.limit = self.limit.map(|limit| limit.max(LEAST));
     }
 
-    /// Bits a second that arrived of late, by the clock of the other side.
-    fn carried(&self) -> f64 {
-        let bytes: usize = self.arrived.iter().map(|(_, bytes)| bytes).sum();
-        bytes as f64 * 8e6 / WINDOW_US as f64
+    fn forget(&mut self, now: Instant) {
+        while let Some(first) = self.heard.front() {
+            let age = now.saturating_duration_since(first.at);
+            // On a very narrow way the last few are all that there is.
+            let recent = age <= RECENT || (self.heard.len() <= FEW && age <= 12 * RECENT);
+            if recent && self.heard.len() <= MAX_PACKETS {
+                break;
+            }
+            self.heard.pop_front();
+        }
     }
 
-    fn forget(&mut self, now: Instant) {
-        let last = self.arrived.back().map_or(0, |(at, _)| *at);
-        let old = |at: i64| !(0..WINDOW_US).contains(&last.saturating_sub(at));
-        while self.arrived.front().is_some_and(|(at, _)| old(*at)) || self.arrived.len() > MAX_PACKETS {
-            self.arrived.pop_front();
+    /// How long everything waits that was sent of late; no news unless it was enough to tell.
+    fn late(&self, now: Instant) -> Duration {
+        let (Some(base), Some(last)) = (self.base.least(), self.heard.back()) else { return Duration::ZERO };
+        let between = |from: i64, to: i64| Duration::from_micros(to.saturating_sub(from).max(0) as u64);
+        let (mut count, mut least, mut enough) = (0, i64::MAX, false);
+        for heard in self.heard.iter().rev() {
+            if enough && now.saturating_duration_since(heard.at) > RECENT {
+                break;
+            }
+            count += 1;
+            least = least.min(heard.delay());
+            // On a narrow way what was sent in a moment arrives over a long time.
+            let span = between(heard.sent, last.sent).max(between(heard.arrived, last.arrived) / 2);
+            enough = count >= LATE && span >= STEADY;
         }
-        let stale = |at: Instant| now.saturating_duration_since(at) > STEADY;
-        while self.delays.front().is_some_and(|(at, _)| stale(*at)) || self.delays.len() > MAX_PACKETS {
-            self.delays.pop_front();
+        let waits = between(base, least);
+        // Too little to see a queue by may be enough to see that there is none any more.
+        if enough { waits } else { waits.min(self.queue) }
+    }
+
+    fn decide(&mut self, elapsed: f64, now: Instant) {
+        let Some(pace) = self.pace() else { return };
+        match self.draining {
+            None if self.queue > LONG => self.drain(pace, now),
+            None => self.grow(pace, elapsed),
+            Some(_) if self.queue <= SHORT => {
+                self.draining = None;
+                self.limit = self.ceiling.map(|carries| carries * USED);
+            }
+            Some(draining) if now.saturating_duration_since(draining.since) >= LONGER.0 => {
+                let parts = self.queue.as_secs_f64() / draining.length.as_secs_f64().max(1e-3);
+                if (LONGER.1..=LONGER.2).contains(&parts) {
+                    self.base.renew(now);
+                    (self.draining, self.ceiling, self.queue) = (None, None, Duration::ZERO);
+                } else {
+                    self.draining = Some(Draining { since: now, length: self.queue, ..draining });
+                }
+            }
+            Some(draining) => {
+                // Seen for longer, it is known better.
+                let carries = (draining.carries + pace) / 2.0;
+                self.draining = Some(Draining { carries, ..draining });
+                self.hold_back(carries);
+            }
         }
+    }
+
+    fn drain(&mut self, carries: f64, now: Instant) {
+        self.draining = Some(Draining { carries, since: now, length: self.queue });
+        self.hold_back(carries);
+    }
+
+    fn hold_back(&mut self, carries: f64) {
+        let excess = self.queue.saturating_sub(SHORT).as_secs_f64() / HALVES;
+        self.ceiling = Some(carries);
+        self.limit = Some(carries * USED * 0.5_f64.powf(excess));
+    }
+
+    fn grow(&mut self, pace: f64, elapsed: f64) {
+        let Some(limit) = self.limit.filter(|limit| pace > limit * TESTED) else { return };
+        let near = self.ceiling.is_some_and(|c| (c * NEAR.0..c * NEAR.1).contains(&limit));
+        if self.ceiling.is_some_and(|c| limit >= c * NEAR.1) {
+            self.ceiling = None;
+        }
+        let growth = if near { GROWTH.0 } else { GROWTH.1 };
+        self.limit = Some(limit * growth.powf(elapsed));
+    }
+
+    fn lossy(&mut self, now: Instant) {
+        if self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < LOSS.1) {
+            return;
+        }
+        self.lost_at = Some(now);
+        let Some(rate) = self.sent_rate() else { return };
+        let rate = self.limit.map_or(rate, |limit| limit.min(rate));
+        self.limit = Some(rate * LOSS.0);
+        self.ceiling = self.limit;
+    }
+
+    /// Bits a second at which packets arrive, by the clock of the other side.
+    fn pace(&self) -> Option<f64> {
+        self.rate(|h| h.arrived)
+    }
+
+    /// Bits a second at which those that arrived were sent.
+    fn sent_rate(&self) -> Option<f64> {
+        self.rate(|h| h.sent)
+    }
+
+    fn rate(&self, time: impl Fn(&Heard) -> i64) -> Option<f64> {
+        let (first, last) = (time(self.heard.front()?), time(self.heard.back()?));
+        // The first one only marks where the time begins.
+        let bytes: usize = self.heard.iter().skip(1).map(|h| h.bytes).sum();
+        let span = last.saturating_sub(first).max(0) as f64 / 1e6;
+        (bytes > 0).then(|| bytes as f64 * 8.0 / span.max(SPAN))
     }
 }
 
-/// The least delay of late: of the present period, and of the one before it.
+/// The least delay of late, in microseconds: of the present period, and of the one before it.
 #[derive(Debug)]
-struct Base {
+pub(super) struct Base {
     from: Instant,
     least: Option<i64>,
     before: Option<i64>,
 }
 
 impl Base {
-    fn least_with(&mut self, delay: i64, now: Instant) -> i64 {
+    pub fn new(now: Instant) -> Self {
+        Self { from: now, least: None, before: None }
+    }
+
+    pub fn note(&mut self, delay: i64, now: Instant) {
         if now.saturating_duration_since(self.from) > BASE {
-            self.from = now;
-            self.before = self.least.take();
+            (self.from, self.before) = (now, self.least.take());
         }
-        let least = self.least.map_or(delay, |least| least.min(delay));
-        self.least = Some(least);
-        self.before.map_or(least, |before| before.min(least))
+        self.least = Some(self.least.map_or(delay, |least| least.min(delay)));
+    }
+
+    pub fn least(&self) -> Option<i64> {
+        self.least.into_iter().chain(self.before).min()
+    }
+
+    /// What was the least is so no longer.
+    fn renew(&mut self, now: Instant) {
+        *self = Self::new(now);
     }
 }
 
@@ -270,7 +395,7 @@ mod tests {
         rig.run(30, MOST, 50_000, |_| 0);
         assert!(rig.congestion.limit_kbps().is_some_and(|limit| limit > MOST), "{:?}", rig.congestion);
         let (_, longest) = rig.run(10, MOST, 1_000, |_| 0);
-        assert!(longest < Duration::from_secs(3), "{longest:?}");
+        assert!(longest < Duration::from_secs(4), "{longest:?}");
         let (used, longest) = rig.run(30, MOST, 1_000, |_| 0);
         assert!(used > 750.0 && longest < Duration::from_millis(600), "{used} kbit/s, {longest:?}");
     }
@@ -309,6 +434,58 @@ mod tests {
             congestion.handle(&arrivals, now);
         }
         assert!(congestion.limit_kbps().is_some_and(|limit| limit < 5_000), "{:?}", congestion.limit_kbps());
+    }
+
+    #[test]
+    fn a_lost_moment_costs_little_and_is_made_up_for() {
+        let mut rig = Rig::new();
+        rig.run(5, MOST, 50_000, |_| 0);
+        // For 1.2 s nothing comes through, and is lost.
+        let from = rig.pending.len();
+        rig.run(1, MOST, 50_000, |_| 0);
+        rig.pending.iter_mut().skip(from).for_each(|a| a.arrived_us = None);
+        rig.run(1, MOST, 50_000, |_| 0);
+        assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit > MOST / 2), "{:?}", rig.congestion);
+        rig.run(6, MOST, 50_000, |_| 0);
+        assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{:?}", rig.congestion);
+    }
+
+    #[test]
+    fn a_halt_on_a_still_screen_is_no_limit() {
+        let start = Instant::now();
+        let ms = |ms: u64| start + Duration::from_millis(ms);
+        let mut congestion = Congestion::new(start);
+        let frame = |at: u64, late: i64| Arrival {
+            sent: ms(at),
+            arrived_us: Some(at as i64 * 1_000 + late * 1_000),
+            bytes: 900,
+        };
+        for second in 0..20 {
+            congestion.handle(&[frame(second * 1_000, 5)], ms(second * 1_000 + 50));
+        }
+        // The browser stood still for a quarter of a second; then a picture is sharpened.
+        congestion.handle(&[frame(20_000, 250)], ms(20_260));
+        let repeats: Vec<Arrival> = (0..8).map(|i| frame(20_300 + i * 17, 5)).collect();
+        congestion.handle(&repeats, ms(20_500));
+        assert_eq!(congestion.limit_kbps(), None);
+    }
+
+    #[test]
+    fn a_way_that_becomes_longer_is_taken_as_it_is() {
+        let mut rig = Rig::new();
+        rig.run(5, MOST, 50_000, |_| 0);
+        rig.run(12, MOST, 50_000, |_| 120_000);
+        assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{:?}", rig.congestion);
+    }
+
+    #[test]
+    fn what_left_before_says_nothing() {
+        let start = Instant::now();
+        let mut congestion = Congestion::new(start + Duration::from_secs(1));
+        let lost: Vec<Arrival> =
+            (0..100).map(|_| Arrival { sent: start, arrived_us: None, bytes: 1_000 }).collect();
+        congestion.handle(&lost, start + Duration::from_secs(2));
+        assert_eq!(congestion.limit_kbps(), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::congestion::{Arrival, Congestion};
+use super::congestion::{Arrival, Base, Congestion};
 
 /// How much longer than the shortest round trip a frame may take before no more are sent behind it.
 const BEHIND: Duration = Duration::from_millis(150);
@@ -41,7 +41,7 @@ pub struct Flow {
     bytes: usize,
     awaits_keyframe: bool,
     round_trip: Option<Duration>,
-    shortest: Option<Duration>,
+    shortest: Base,
     moved: Instant,
     epoch: Instant,
     congestion: Congestion,
@@ -55,7 +55,7 @@ impl Flow {
             bytes: 0,
             awaits_keyframe: true,
             round_trip: None,
-            shortest: None,
+            shortest: Base::new(now),
             moved: now,
             epoch: now,
             congestion: Congestion::new(now),
@@ -64,7 +64,8 @@ impl Flow {
 
     /// What to do with the next frame.
     pub fn verdict(&mut self, keyframe: bool, now: Instant) -> Verdict {
-        let patience = self.shortest.unwrap_or_default() + BEHIND;
+        let shortest = self.shortest.least().unwrap_or_default().max(0) as u64;
+        let patience = Duration::from_micros(shortest) + BEHIND;
         let late = self.on_their_way.front().is_some_and(|s| now.saturating_duration_since(s.at) > patience);
         if late || self.bytes > MAX_BYTES || self.on_their_way.len() >= MAX_FRAMES {
             self.awaits_keyframe = true;
@@ -101,7 +102,7 @@ impl Flow {
         self.bytes -= arrived.iter().map(|a| a.bytes).sum::<usize>();
         self.moved = now;
         self.round_trip = Some(round_trip);
-        self.shortest = Some(self.shortest.map_or(round_trip, |shortest| shortest.min(round_trip)));
+        self.shortest.note(round_trip.as_micros() as i64, now);
         Some(round_trip)
     }
 

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod carrier;
+mod checks;
 pub mod congestion;
 pub mod feedback;
 pub mod flow;
@@ -15,6 +16,7 @@ mod paths;
 pub mod peer;
 pub mod port;
 mod route;
+pub mod rtcp_guard;
 pub mod rtcp_tap;
 pub mod send;
 pub mod streams;

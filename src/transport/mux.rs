@@ -18,6 +18,7 @@ use rtc::stun::attributes::ATTR_USE_CANDIDATE;
 use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::Message;
 
+use super::checks::{Check, Checks};
 use super::congestion::Congestion;
 use super::framing::Framing;
 use super::ledger::{Ledger, Sent, rtp_header};
@@ -31,17 +32,14 @@ use super::streams::Source;
 use crate::frame::Codec;
 use crate::session::Bucket;
 use crate::turn::credential::{Credentials, Keys, User};
-use crate::turn::{Client, Moment, Output, Server, Transport};
+use crate::turn::{Client, Moment, Output, Server, Transport, relayed};
 use crate::wire::signal::MediaPath;
-
-/// How long a Binding request of ours may be answered.
-const TRANSACTION_LIFE: Duration = Duration::from_secs(10);
-/// Most transactions remembered.
-const MAX_TRANSACTIONS: usize = 4_096;
 
 /// Datagrams of one viewer, a second and at once. Each is decrypted by the loop that serves everybody; a 1 kHz
 /// mouse and all acknowledgements stay below.
 const DATAGRAMS: (u32, u32) = (4_000, 4_000);
+/// The longest of them, in bytes: more than any path takes in one piece. What is said in one is bounded by that too.
+const MAX_DATAGRAM: usize = 1_500;
 /// RTCP sources of one viewer. `rtc` 0.21 keeps state for each before it checks that the packet is authentic.
 const MAX_RTCP_SOURCES: usize = 64;
 
@@ -50,16 +48,6 @@ const CREDENTIAL_LIFE_S: u64 = 24 * 3_600;
 
 /// A path on which its viewer was heard this recently is nobody else's.
 const PATH_IN_USE: Duration = Duration::from_secs(5);
-
-/// A Binding request of ours that may be answered.
-struct Check {
-    viewer: u32,
-    /// The pair that the core checks.
-    pair: Path,
-    /// Where it went.
-    path: Path,
-    sent: Instant,
-}
 
 struct Slot {
     peer: Peer,
@@ -102,7 +90,7 @@ impl Slot {
     fn digest(&mut self, event: PeerEvent, now: Instant) -> Option<PeerEvent> {
         let PeerEvent::Arrivals(report) = event else { return Some(event) };
         self.congestion.handle(&self.ledger.arrivals(&report), now);
-        self.congestion.news().map(PeerEvent::Limit)
+        self.congestion.news().map(|kbps| PeerEvent::Limit(Some(kbps)))
     }
 
     /// Where what the core sends to this pair is to go instead. Checks of the selected pair go with the media: they
@@ -113,21 +101,23 @@ impl Slot {
         paths.get(wanted).is_some_and(|owner| owner.viewer == viewer).then_some(wanted)
     }
 
-    /// The kind of path that media leaves on now, if it was another one before.
-    fn uses(&mut self, path: Path, turn: &Server, now: Instant) -> Option<MediaPath> {
+    /// What follows from media leaving on this path now.
+    fn uses(&mut self, path: Path, turn: &Server, now: Instant) -> [Option<PeerEvent>; 2] {
         if self.used.is_some_and(|(used, _)| used == path) {
-            return None;
+            return [None, None];
         }
         let kind = kind_of(turn, path);
         self.round_trip = None;
-        self.congestion = Congestion::new(now);
+        // What the former path carried says nothing of this one.
+        let limited = std::mem::replace(&mut self.congestion, Congestion::new(now)).limit_kbps().is_some();
         let before = self.used.replace((path, kind));
-        before.is_none_or(|(_, before)| before != kind).then_some(kind)
+        let is_news = before.is_none_or(|(_, before)| before != kind);
+        [limited.then_some(PeerEvent::Limit(None)), is_news.then_some(PeerEvent::Path(kind))]
     }
 
     /// Whether a datagram of its own path may go on to the peer.
     fn admits(&mut self, bytes: &[u8], now: Instant) -> bool {
-        if !self.budget.take(now) {
+        if bytes.len() > MAX_DATAGRAM || !self.budget.take(now) {
             return false;
         }
         match bytes {
@@ -150,7 +140,7 @@ pub struct Mux {
     peers: BTreeMap<u32, Slot>,
     by_ufrag: HashMap<String, u32>,
     by_path: Paths,
-    checks: HashMap<TransactionId, Check>,
+    checks: Checks,
     stage: SendStage,
     events: VecDeque<(u32, PeerEvent)>,
     refused: Refused,
@@ -169,7 +159,7 @@ impl Mux {
             peers: BTreeMap::new(),
             by_ufrag: HashMap::new(),
             by_path: Paths::default(),
-            checks: HashMap::new(),
+            checks: Checks::default(),
             stage: SendStage::default(),
             events: VecDeque::new(),
             refused: Refused::default(),
@@ -234,7 +224,7 @@ impl Mux {
         let Some(slot) = self.peers.remove(&viewer) else { return };
         self.by_ufrag.remove(&slot.ufrag);
         self.by_path.forget(viewer);
-        self.checks.retain(|_, check| check.viewer != viewer);
+        self.checks.forget(viewer);
         if catch_unwind(AssertUnwindSafe(|| drop(slot.peer))).is_err() {
             tracing::error!(viewer, code = "peer-panic", "the WebRTC core failed while it was closed");
         }
@@ -242,7 +232,10 @@ impl Mux {
 
     /// Takes one datagram that came from `from` to our address `local`.
     pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, bytes: &[u8]) {
-        if port::classify(bytes) == Datagram::Turn {
+        // Such addresses exist inside only: what claims to come from one is forged.
+        if relayed::is_virtual(from) {
+            self.refused.unknown += 1;
+        } else if port::classify(bytes) == Datagram::Turn {
             self.turn_message(now, Client { transport: Transport::Udp, local, remote: from }, bytes);
         } else {
             self.packet(now, (local, from), None, bytes);
@@ -263,8 +256,10 @@ impl Mux {
         let path = ice_path(source);
         if let Some(viewer) = self.by_path.owner(path, Some(source.stream)) {
             self.by_path.remove(path);
-            let slot = self.peers.get_mut(&viewer);
-            slot.into_iter().for_each(|slot| slot.known.remove(path));
+            if let Some(slot) = self.peers.get_mut(&viewer) {
+                slot.known.remove(path);
+                slot.nomination.forget(path);
+            }
         }
     }
 
@@ -318,7 +313,7 @@ impl Mux {
     /// The viewer whose check is answered here, and the pair that the core meant by it. An answer from elsewhere than
     /// where the check went stays one from elsewhere (RFC 8445 §7.2.5.2.1).
     fn answered(&mut self, now: Instant, path: Path, transaction: TransactionId) -> Option<(u32, Path)> {
-        let Some(Check { viewer, pair, path: asked, sent }) = self.checks.remove(&transaction) else {
+        let Some(Check { viewer, pair, path: asked, sent }) = self.checks.take(transaction) else {
             self.refused.unknown += 1;
             return None;
         };
@@ -381,7 +376,7 @@ impl Mux {
         for viewer in due {
             self.with_peer(viewer, now, |slot| slot.peer.handle_timeout(now));
         }
-        self.checks.retain(|_, check| now.saturating_duration_since(check.sent) < TRANSACTION_LIFE);
+        self.checks.expire(now);
     }
 
     /// When [`Self::handle_timeout`] must be called next.
@@ -524,12 +519,13 @@ impl Mux {
                     let path = slot.path_of(viewer, pair, by_path).filter(|_| is_media || check.is_some());
                     let path = path.unwrap_or(pair);
                     (transmit.from, transmit.to) = path;
-                    if let Some(id) = check.filter(|_| checks.len() < MAX_TRANSACTIONS) {
+                    if let Some(id) = check {
                         checks.insert(id, Check { viewer, pair, path, sent: now });
                     }
                     record(slot, &transmit, now);
-                    if is_media && let Some(kind) = slot.uses(path, turn, now) {
-                        events.push_back((viewer, PeerEvent::Path(kind)));
+                    if is_media {
+                        let news = slot.uses(path, turn, now).into_iter().flatten();
+                        events.extend(news.map(|event| (viewer, event)));
                     }
                     let Some(transmit) = route(turn, by_path, transmit, now) else { continue };
                     if transmit.class == Class::Media {

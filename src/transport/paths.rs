@@ -78,7 +78,8 @@ impl Paths {
     pub fn prove(&mut self, path: Path, stream: Option<u64>, viewer: u32, known: &mut Known) {
         let before = self.0.insert(path, Owner { viewer, stream });
         if before.is_some_and(|owner| owner.viewer == viewer) {
-            return;
+            // Proved again and again it stays, whatever else comes.
+            known.proved.retain(|other| *other != path);
         }
         known.proved.push_back(path);
         if known.proved.len() > MAX_PATHS
@@ -117,6 +118,11 @@ impl Nomination {
         if !stays {
             self.0 = Some((path, kind, now));
         }
+    }
+
+    /// This path is gone: whichever is nominated next is better.
+    pub fn forget(&mut self, path: Path) {
+        self.0.take_if(|(nominated, ..)| *nominated == path);
     }
 
     /// The path, once there was a nomination.
@@ -161,6 +167,11 @@ mod tests {
         paths.prove(path(1), Some(3), 7, &mut known);
         assert_eq!((paths.owner(path(1), Some(3)), paths.owner(path(1), None)), (Some(7), None));
         assert_eq!(known.proved.len(), 1);
+        for port in 2..100 {
+            paths.prove(path(port), None, 7, &mut known);
+            paths.prove(path(1), Some(3), 7, &mut known);
+        }
+        assert_eq!(paths.owner(path(1), Some(3)), Some(7), "what proves itself again does not fall out");
         paths.prove(path(1), None, 8, &mut Known::default());
         paths.forget(7);
         assert_eq!(paths.owner(path(1), None), Some(8));

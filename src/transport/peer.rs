@@ -69,8 +69,8 @@ pub enum PeerEvent {
     KeyframeRequest,
     /// Which packets have arrived, and when.
     Arrivals(Arrivals),
-    /// What the way to this viewer carries has changed: kbit/s.
-    Limit(u32),
+    /// What the way to this viewer carries has changed: kbit/s; nothing where no limit has shown.
+    Limit(Option<u32>),
     /// A text message of the control channel.
     Text(Bytes),
     /// A binary message of the control or the motion channel.

@@ -257,7 +257,7 @@ impl Server {
         code: ErrorCode,
         reason: &str,
     ) -> Option<Vec<u8>> {
-        if !self.strangers.take(client.remote.ip(), at.now) {
+        if !self.answers(client, at.now) {
             return None;
         }
         let nonce = TextAttribute::new(ATTR_NONCE, self.keys.nonce(client, at.unix).ok()?);
@@ -272,16 +272,22 @@ impl Server {
         code: ErrorCode,
         reason: &str,
     ) -> Option<Vec<u8>> {
-        self.strangers
-            .take(client.remote.ip(), at.now)
-            .then(|| request.refuse(code, reason, &[], None))
-            .flatten()
+        self.answers(client, at.now).then(|| request.refuse(code, reason, &[], None)).flatten()
+    }
+
+    /// Whether one who has not said who it is, is answered now.
+    fn answers(&mut self, client: Client, now: Instant) -> bool {
+        let source = client.remote.ip();
+        match client.transport {
+            Transport::Udp => self.strangers.take(source, now),
+            Transport::Tcp(_) | Transport::Tls(_) => self.strangers.take_connected(source, now),
+        }
     }
 
     /// What a client is seen as (RFC 8489 §12).
     fn binding(&mut self, at: Moment, client: Client, request: &Request) -> Option<Vec<u8>> {
         let seen = XorMappedAddress { ip: client.remote.ip(), port: client.remote.port() };
-        self.strangers.take(client.remote.ip(), at.now).then(|| request.succeed(&[&seen], None)).flatten()
+        self.answers(client, at.now).then(|| request.succeed(&[&seen], None)).flatten()
     }
 
     fn method(&mut self, method: Method, at: Moment, client: Client, signed: &Signed<'_>) -> Option<Vec<u8>> {

@@ -12,18 +12,31 @@ use crate::session::Bucket;
 const ALL: (u32, u32) = (500, 1_000);
 /// Answers to one address. A forwarder's is that of many viewers.
 pub(super) const ONE: (u32, u32) = (10, 100);
+/// Answers to one address over connections, which prove that it is no forged one: nothing is amplified there, and a
+/// forwarder's address is that of many viewers.
+const CONNECTED: (u32, u32) = (200, 1_000);
 /// Buckets for addresses: memory does not depend on how many there are. Some share one.
 const BUCKETS: usize = 1_024;
 
 pub(super) struct Strangers {
     all: Bucket,
     sources: Vec<Bucket>,
+    connected: Vec<Bucket>,
 }
 
 impl Strangers {
     pub fn new(now: Instant) -> Self {
         let bucket = |(rate, burst)| Bucket::new(rate, burst, now);
-        Self { all: bucket(ALL), sources: vec![bucket(ONE); BUCKETS] }
+        Self {
+            all: bucket(ALL),
+            sources: vec![bucket(ONE); BUCKETS],
+            connected: vec![bucket(CONNECTED); BUCKETS],
+        }
+    }
+
+    /// The same for one who has a connection. No flood of forged datagrams takes anything from it.
+    pub fn take_connected(&mut self, source: IpAddr, now: Instant) -> bool {
+        self.connected[slot(source)].take(now)
     }
 
     /// Whether this one is answered now.
@@ -72,5 +85,6 @@ mod tests {
         let mut strangers = Strangers::new(now);
         let answered = (0..100_000_u32).filter(|n| strangers.take(IpAddr::V4((*n).into()), now)).count();
         assert_eq!((answered, strangers.sources.len()), (1_000, BUCKETS));
+        assert!(strangers.take_connected([198, 18, 0, 5].into(), now));
     }
 }
