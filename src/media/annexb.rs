@@ -14,9 +14,9 @@ pub fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
         let unit = rest?;
         let end = unit.windows(3).position(|w| w == [0, 0, 1]).unwrap_or(unit.len());
         rest = after_start_code(&unit[end..]);
-        let unit = &unit[..end];
-        // The fourth byte of a long start code belongs to no unit.
-        Some(unit.strip_suffix(&[0]).unwrap_or(unit))
+        // A unit ends with a stop bit: zeros before the next start code belong to nobody (H.264 §B.1.1).
+        let end = unit[..end].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        Some(&unit[..end])
     })
     .filter(|unit| !unit.is_empty())
 }
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn units_are_split_at_long_and_short_start_codes() {
-        let data = [0, 0, 0, 1, 0x67, 1, 2, 0, 0, 0, 1, 0x68, 3, 0, 0, 1, 0x65, 4, 5];
+        let data = [0, 0, 0, 1, 0x67, 1, 2, 0, 0, 0, 1, 0x68, 3, 0, 0, 0, 0, 1, 0x65, 4, 5];
         let units: Vec<&[u8]> = nal_units(&data).collect();
         assert_eq!(units, [&[0x67, 1, 2][..], &[0x68, 3], &[0x65, 4, 5]]);
         assert_eq!(nal_types(&data).collect::<Vec<_>>(), [SPS, PPS, IDR]);
