@@ -1,7 +1,6 @@
 //! How a viewer's media comes to be: its offer, our answer, where it may send to.
 
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use base64::Engine;
@@ -67,10 +66,7 @@ impl Heart {
         let config = random.peer(candidates);
         let (ufrag, rtx_ssrc) = (config.ufrag.clone(), config.rtx_ssrc);
         let usable = self.parts.renditions.usable();
-        // A stranger's text in a young parser: see `Mux::with_peer`.
-        let answered = catch_unwind(AssertUnwindSafe(|| Peer::answer(config, offer, &usable, now)));
-        let (peer, sdp) =
-            answered.unwrap_or_else(|_| Err(OfferError::Refused("internal error".to_owned())))?;
+        let (peer, sdp) = Peer::answer(config, offer, &usable, now)?;
         let codec = peer.codec();
         self.parts.mux.insert(viewer, ufrag, rtx_ssrc, peer, now);
         Ok((codec, sdp))

@@ -23,7 +23,7 @@ use rtc::rtp_transceiver::{RTCRtpSenderId, RTCRtpTransceiverDirection};
 use rtc::sdp::extmap::TRANSPORT_CC_URI;
 use rtc::shared::error::{Error, Result};
 
-use super::offer::{OfferError, VideoFormat};
+use super::offer::{OfferError, VideoFormat, media_sections};
 use super::rtcp_guard::RtcpGuard;
 use super::rtcp_tap::RtcpTap;
 use crate::frame::Codec;
@@ -76,7 +76,12 @@ pub(super) fn answer(
     offer: &str,
     now: Instant,
 ) -> std::result::Result<Built, OfferError> {
-    build(config, format, offer, now).map_err(|e| OfferError::Refused(e.to_string()))
+    let built = build(config, format, offer, now).map_err(|e| OfferError::Refused(e.to_string()))?;
+    // RFC 3264 §6. `rtc` 0.21 leaves out m-lines without a direction, and what follows an empty line.
+    if media_sections(&built.answer) != media_sections(offer) {
+        return Err(OfferError::Refused("not every m-line of it can be answered".to_owned()));
+    }
+    Ok(built)
 }
 
 fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -> Result<Built> {

@@ -68,13 +68,18 @@ fn check_limits(sdp: &str) -> Result<(), OfferError> {
     if sdp.lines().any(|l| l.len() > MAX_LINE) {
         return Err(OfferError::TooMany("bytes in one line"));
     }
-    if count("m=") > MAX_MEDIA {
+    if media_sections(sdp) > MAX_MEDIA {
         return Err(OfferError::TooMany("media sections"));
     }
     if count("a=candidate:") > MAX_CANDIDATES {
         return Err(OfferError::TooMany("candidates"));
     }
     Ok(())
+}
+
+/// How many m-lines a description has.
+pub(super) fn media_sections(sdp: &str) -> usize {
+    sdp.lines().filter(|line| line.starts_with("m=")).count()
 }
 
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -108,7 +109,7 @@ impl Peer {
     /// Answers `offer` with the first of `usable` that it has. The answer is complete: candidates inside.
     ///
     /// # Errors
-    /// [`OfferError`] for an offer without video, without a codec in common, or that `rtc` refuses.
+    /// [`OfferError`] for an offer without video, without a codec in common, or that `rtc` refuses or fails at.
     pub fn answer(
         config: PeerConfig,
         offer: &str,
@@ -116,7 +117,9 @@ impl Peer {
         now: Instant,
     ) -> Result<(Self, String), OfferError> {
         let format = offer::choose(offer, usable)?;
-        let built = build::answer(&config, &format, offer, now)?;
+        // A stranger's text in a young parser: see `Mux::with_peer`.
+        let built = catch_unwind(AssertUnwindSafe(|| build::answer(&config, &format, offer, now)))
+            .unwrap_or_else(|_| Err(OfferError::Refused("internal error".to_owned())))?;
         let peer = Self {
             pc: built.pc,
             codec: format.codec,

@@ -417,6 +417,8 @@ fn offers_that_cannot_be_answered_are_errors() {
     assert!(matches!(refused(&viewer.offer.replace("VP8/", "XX/"), &[Codec::Vp8]), OfferError::NoCodec(_)));
     let no_ice = viewer.offer.replace("a=ice-ufrag", "a=x-ice").replace("a=fingerprint", "a=x-print");
     assert!(matches!(refused(&no_ice, &[Codec::H264]), OfferError::Refused(_)));
+    let undirected = viewer.offer.replace("a=recvonly\r\n", "");
+    assert!(matches!(refused(&undirected, &[Codec::H264]), OfferError::Refused(_)), "`rtc` leaves it out");
     for cut in (0..viewer.offer.len()).step_by(37) {
         let _ = Peer::answer(config(), &viewer.offer[..cut], &[Codec::H264], now);
     }
