@@ -11,7 +11,7 @@ use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::peer_connection::state::RTCPeerConnectionState;
-use rtc::peer_connection::transport::RTCIceCandidateInit;
+use rtc::peer_connection::transport::{RTCDtlsTransportState, RTCIceCandidateInit};
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
@@ -309,7 +309,7 @@ impl Peer {
     fn connection_event(&mut self, event: RTCPeerConnectionEvent) -> Option<PeerEvent> {
         match event {
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => match state {
-                RTCPeerConnectionState::Connected => {
+                RTCPeerConnectionState::Connected if self.has_keys() => {
                     self.connected = true;
                     self.give_up_at = None;
                     Some(PeerEvent::Connected)
@@ -333,6 +333,13 @@ impl Peer {
             }
             _ => None,
         }
+    }
+
+    /// "Connected" counts DTLS that was closed too, were it by an alert before it had keys (W3C webrtc §4.3.3).
+    fn has_keys(&mut self) -> bool {
+        let sender = self.pc.rtp_sender(self.video);
+        let dtls = sender.as_ref().and_then(|sender| sender.transport()).map(|transport| transport.state());
+        dtls == Some(RTCDtlsTransportState::Connected)
     }
 
     fn message_event(&mut self, message: RTCMessage) -> Option<PeerEvent> {
