@@ -1,5 +1,5 @@
-# The four commands of this repository. Each installs what it lacks (tools/setup).
-.PHONY: all demo test test-rust test-web test-browser check bench web setup
+# The commands of this repository. Each installs what it lacks (tools/setup).
+.PHONY: all demo test test-rust test-web test-browser check bench fuzz web setup
 
 all: setup web ## build the release binary, page inside
 	cargo build --release --locked
@@ -11,8 +11,8 @@ demo: setup web ## a desktop in the browser: prints the URL, Ctrl-C stops it
 test: test-rust test-web test-browser ## every test; what CI runs
 
 check: setup-test web ## formatting, lints, types, licences
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 	npm --prefix web run check --silent
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
@@ -20,6 +20,10 @@ check: setup-test web ## formatting, lints, types, licences
 
 bench: all setup-test ## the measured tables of the README
 	cargo bench --bench glass -- --product "target/release/deskgate"
+
+SECONDS ?= 600
+fuzz: setup web ## every parser of what strangers send, SECONDS each; TARGETS="turn mux" for some
+	tools/fuzz $(SECONDS) $(TARGETS)
 
 test-rust: setup-test web
 	cargo test --locked --no-fail-fast --lib --bins --test it

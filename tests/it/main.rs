@@ -4,6 +4,7 @@
 mod capture;
 mod demo;
 mod desktop;
+mod fuzz;
 mod glass;
 mod golden;
 mod licences;
