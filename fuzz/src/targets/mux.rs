@@ -47,8 +47,10 @@ pub fn run(data: &[u8]) {
 struct World {
     mux: Mux,
     now: Instant,
-    /// Whom the gateway may send to: they showed that they know the password, or were named by somebody who does.
-    known: BTreeSet<SocketAddr>,
+    /// Whom the gateway may hear: from there, a check with the password came.
+    heard: BTreeSet<(SocketAddr, Option<u64>)>,
+    /// Whom else it may send to: candidates that were named.
+    named: BTreeSet<SocketAddr>,
     /// What the gateway asked last.
     asked: Vec<u8>,
 }
@@ -57,8 +59,10 @@ fn gateway() -> SocketAddr {
     config().candidates[0]
 }
 
-fn address(who: u8) -> SocketAddr {
-    SocketAddr::from(([198, 18, 0, who & 3], 4_000))
+/// One of four addresses, with one of two connections each.
+fn source(who: u8, framing: Framing) -> Source {
+    let remote = SocketAddr::from(([198, 18, 0, who & 3], 4_000));
+    Source { stream: (who & 7).into(), framing, tls: who & 4 != 0, local: gateway(), remote }
 }
 
 /// The first value of an attribute of the offer.
@@ -75,34 +79,45 @@ impl World {
         let answered = Peer::answer(config(), OFFER, &[Codec::H264, Codec::Vp8], now);
         let (peer, _) = answered.expect("this offer can be answered");
         mux.insert(VIEWER, config().ufrag, config().rtx_ssrc, peer, now);
-        let mut world = Self { mux, now, known: BTreeSet::new(), asked: Vec::new() };
+        let (heard, named, asked) = Default::default();
+        let mut world = Self { mux, now, heard, named, asked };
         world.drain(None);
         world
     }
 
     fn step(&mut self, step: &Step<'_>) {
-        let from = address(step.who);
         match step.what & 7 {
-            0 | 1 => self.datagram(from, step.bytes),
-            2 => self.signed(from, step.bytes, &config().password, true),
-            3 => self.response(from, step.bytes),
-            4 => self.stream(from, step),
+            0 | 1 => self.packet(step.who, step.bytes),
+            2 => self.signed(step.who, step.bytes, &config().password, true),
+            3 => self.response(step.who, step.bytes),
+            4 => self.turn(step),
             5 => self.candidate(step.bytes),
-            _ => self.pass(Duration::from_millis(step.number().into())),
+            6 => self.pass(Duration::from_millis(step.number().into())),
+            _ => {
+                let source = source(step.who, Framing::Ice);
+                self.mux.stream_closed(source);
+                self.heard.remove(&(source.remote, Some(source.stream)));
+            }
         }
     }
 
-    fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+    /// A datagram, or a packet on an ICE-TCP connection.
+    fn packet(&mut self, who: u8, bytes: &[u8]) {
         let before = self.mux.refused();
-        self.mux.handle_datagram(self.now, gateway(), from, bytes);
-        if classify(bytes) == Datagram::Media && !self.known.contains(&from) {
+        let source = source(who, Framing::Ice);
+        let stream = (who & 8 != 0).then_some(source.stream);
+        match stream {
+            Some(_) => self.mux.handle_stream(self.now, source, bytes),
+            None => self.mux.handle_datagram(self.now, gateway(), source.remote, bytes),
+        }
+        if classify(bytes) == Datagram::Media && !self.heard.contains(&(source.remote, stream)) {
             assert_eq!(self.mux.refused().unverified, before.unverified + 1, "DTLS or RTP of a stranger");
         }
-        self.drain(Some(from));
+        self.drain(Some(source.remote));
     }
 
     /// A check, as whoever knows the password makes it (RFC 8445 §7.1.1).
-    fn signed(&mut self, from: SocketAddr, bytes: &[u8], password: &str, named: bool) {
+    fn signed(&mut self, who: u8, bytes: &[u8], password: &str, named: bool) {
         let Some(mut message) = stun::repaired(bytes).and_then(|bytes| stun::decode(&bytes)) else { return };
         let crypto = rtc::crypto::default_provider().expect("a provider is compiled in");
         let name = format!("{}:{}", config().ufrag, offered("a=ice-ufrag:"));
@@ -117,31 +132,31 @@ impl World {
             return;
         }
         if named {
-            self.known.insert(from);
+            let source = source(who, Framing::Ice);
+            self.heard.insert((source.remote, (who & 8 != 0).then_some(source.stream)));
         }
-        self.datagram(from, &message.raw);
+        self.packet(who, &message.raw);
     }
 
     /// The answer to the gateway's own check, signed with the browser's password.
-    fn response(&mut self, from: SocketAddr, bytes: &[u8]) {
+    fn response(&mut self, who: u8, bytes: &[u8]) {
         let mut answer = bytes.to_vec();
         if let (Some(place), Some(asked)) = (answer.get_mut(8..stun::HEADER), self.asked.get(8..stun::HEADER))
         {
             place.copy_from_slice(asked);
         }
-        self.signed(from, &answer, offered("a=ice-pwd:"), false);
+        self.signed(who, &answer, offered("a=ice-pwd:"), false);
     }
 
-    fn stream(&mut self, remote: SocketAddr, step: &Step<'_>) {
-        let framing = if step.who & 8 == 0 { Framing::Turn } else { Framing::Ice };
-        let (stream, tls) = ((step.who & 3).into(), step.who & 4 != 0);
-        let source = Source { stream, framing, tls, local: gateway(), remote };
+    /// What is cut from a connection that speaks TURN.
+    fn turn(&mut self, step: &Step<'_>) {
+        let source = source(step.who, Framing::Turn);
         let mut bytes = step.bytes;
-        while let Ok(Some(frame)) = framing.next(bytes) {
+        while let Ok(Some(frame)) = Framing::Turn.next(bytes) {
             self.mux.handle_stream(self.now, source, &bytes[frame.message.clone()]);
             bytes = &bytes[frame.end..];
         }
-        self.drain(Some(remote));
+        self.drain(Some(source.remote));
     }
 
     fn candidate(&mut self, bytes: &[u8]) {
@@ -150,7 +165,7 @@ impl World {
         if let [_, _, _, _, ip, port, ..] = words[..]
             && let (Ok(ip), Ok(port)) = (ip.parse(), port.parse())
         {
-            self.known.insert(SocketAddr::new(ip, port));
+            self.named.insert(SocketAddr::new(ip, port));
         }
         self.mux.add_remote_candidate(self.now, VIEWER, text.to_owned(), None, Some(0));
         self.drain(None);
@@ -171,7 +186,7 @@ impl World {
     }
 
     /// What goes out goes to whom it may.
-    fn drain(&mut self, heard: Option<SocketAddr>) {
+    fn drain(&mut self, asker: Option<SocketAddr>) {
         let mut sent = 0;
         loop {
             let batch = self.mux.stage().next_batch(16);
@@ -181,7 +196,8 @@ impl World {
             sent += batch.len();
             for transmit in batch {
                 let to = transmit.to;
-                assert!(self.known.contains(&to) || Some(to) == heard, "{to} is nobody's");
+                let known = self.heard.iter().any(|(from, _)| *from == to) || self.named.contains(&to);
+                assert!(known || asker == Some(to), "{to} is nobody's");
                 if transmit.contents.starts_with(&[0, 1]) {
                     self.asked = transmit.contents.to_vec();
                 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use deskgate::frame::{Codec, Size};
 use deskgate::session::{Input, Output, Principal, Session, SessionConfig};
-use deskgate::wire::signal::{ClientMessage, CssSize, Fit, Settings};
+use deskgate::wire::signal::{ClientMessage, Settings};
 
 use super::script::{self, Step};
 
@@ -14,6 +14,9 @@ const CODECS: [Codec; 2] = [Codec::H264, Codec::Vp8];
 const LEAST: u16 = 250;
 /// The number of a viewer that may look and nothing else; others may do everything.
 const ONLY_LOOKS: u32 = 2;
+
+const HELLO: &str =
+    r#"{"type":"hello","version":1,"css":{"width":1280,"height":720},"devicePixelRatio":1,"visible":true}"#;
 
 pub fn run(data: &[u8]) {
     let config = SessionConfig {
@@ -32,15 +35,7 @@ pub fn run(data: &[u8]) {
 }
 
 fn hello() -> ClientMessage {
-    ClientMessage::Hello {
-        version: 1,
-        features: Vec::new(),
-        css: CssSize { width: 1_280.0, height: 720.0 },
-        device_pixel_ratio: 1.0,
-        visible: true,
-        fit: Fit::Resize,
-        resume: None,
-    }
+    serde_json::from_str(HELLO).expect("a hello")
 }
 
 struct World {
