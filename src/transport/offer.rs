@@ -5,8 +5,10 @@ use thiserror::Error;
 
 use crate::frame::Codec;
 
-/// Most lines of an offer. A browser's has about 200.
-const MAX_LINES: usize = 2_000;
+/// Most lines of an offer. A browser's has about 250; what they cost `rtc` grows with lines times formats.
+const MAX_LINES: usize = 1_000;
+/// Most formats of an m-line: there are no more payload types.
+const MAX_FORMATS: usize = 128;
 /// Most m-lines. A page of ours offers four.
 const MAX_MEDIA: usize = 16;
 /// Most candidates inside an offer.
@@ -70,6 +72,10 @@ fn check_limits(sdp: &str) -> Result<(), OfferError> {
     }
     if media_sections(sdp) > MAX_MEDIA {
         return Err(OfferError::TooMany("media sections"));
+    }
+    let formats = |line: &str| line.split_whitespace().skip(3).count();
+    if sdp.lines().any(|line| line.starts_with("m=") && formats(line) > MAX_FORMATS) {
+        return Err(OfferError::TooMany("formats in one media section"));
     }
     if count("a=candidate:") > MAX_CANDIDATES {
         return Err(OfferError::TooMany("candidates"));
@@ -190,6 +196,8 @@ mod tests {
         assert_eq!(choose(&many, &[Codec::Vp8]), Err(OfferError::TooMany("lines")));
         let media = format!("{OFFER}{}", "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".repeat(100));
         assert_eq!(choose(&media, &[Codec::Vp8]), Err(OfferError::TooMany("media sections")));
+        let formats = OFFER.replace(" 96 97", &" 96".repeat(129));
+        assert_eq!(choose(&formats, &[Codec::Vp8]), Err(OfferError::TooMany("formats in one media section")));
     }
 
     #[test]

@@ -408,6 +408,18 @@ fn media_goes_nowhere_because_of_a_replayed_check() {
 }
 
 #[test]
+fn offers_of_browsers_are_answered() {
+    for (browser, codec) in [("chromium", Codec::H264), ("firefox", Codec::Vp8)] {
+        let file = format!("{}/fuzz/corpus/offer/{browser}.sdp", env!("CARGO_MANIFEST_DIR"));
+        let offer = std::fs::read_to_string(file).unwrap();
+        let (peer, answer) =
+            Peer::answer(config(), &offer, &[Codec::H264, Codec::Vp8], Instant::now()).unwrap();
+        assert_eq!(peer.codec(), codec, "{browser}");
+        assert!(answer.contains("a=candidate:"), "{browser}");
+    }
+}
+
+#[test]
 fn offers_that_cannot_be_answered_are_errors() {
     let now = Instant::now();
     let viewer = Viewer::new(now);
