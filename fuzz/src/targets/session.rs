@@ -70,7 +70,10 @@ impl World {
             8 => Input::Answered { viewer, codec },
             9 => Input::Connected { viewer },
             10 => Input::Streaming { viewer, codec: (step.number() & 1 == 0).then_some(codec) },
-            11 => Input::Limit { viewer, kbps: step.number().max(LEAST).into() },
+            11 => {
+                let kbps = (step.number() > 0).then(|| step.number().max(LEAST).into());
+                Input::Limit { viewer, websocket: step.who & 8 != 0, kbps }
+            }
             12 => Input::Silent { viewer },
             13 => Input::Disconnected { viewer },
             14 => Input::NeedKeyframe { viewer },
