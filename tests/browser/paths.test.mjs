@@ -1,30 +1,19 @@
 // Every way to reach the one port: with video playing and keys arriving.
 
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
-import nodePath from "node:path";
 import { test } from "node:test";
-import { Authority } from "./lib/authority.mjs";
+import { Coturn } from "./lib/coturn.mjs";
 import { Display } from "./lib/desktop.mjs";
 import { Gateway } from "./lib/gateway.mjs";
-import { Forwarder, Joint, Namespace, Nginx } from "./lib/network.mjs";
 import { browser, Viewer } from "./lib/page.mjs";
-import { folder, Scope, until } from "./lib/run.mjs";
+import { Scope, until } from "./lib/run.mjs";
+import { apart, apartByTls, POD, proxied, proxiedInClear, relayOnly, WAYS, wired, withoutIceTcp, withoutTurn } from "./lib/ways.mjs";
 
-/** A gateway and a browser in two networks that have nothing in common but a forwarder of TCP. */
-async function apart(t, { args = [], env = {}, pass = "all" } = {}) {
+/** A screen that shows the first grid. */
+async function desktop(t) {
   const scope = new Scope(t);
   const display = scope.add(await Display.start());
-  const grid = await display.grid(0);
-  const [pod, laptop] = [
-    scope.add(await Namespace.create("10.42.0.7")),
-    scope.add(await Namespace.create("192.168.1.20")),
-  ];
-  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, args }));
-  const forward = (port) => Forwarder.start(laptop, `127.0.0.1:${port}`, pod, `127.0.0.1:${gateway.port}`, pass);
-  const forwarder = scope.add(await forward(0));
-  const chromium = scope.add(await laptop.browser(env));
-  return { scope, display, grid, gateway, forwarder, forward, chromium };
+  return { scope, display, grid: await display.grid(0) };
 }
 
 async function types(viewer, display) {
@@ -34,29 +23,13 @@ async function types(viewer, display) {
   await watched.program.until("the key arrives", () => watched.of("KeyPress").some(({ keysym }) => keysym === "x"));
 }
 
-function secretFile() {
-  const secret = nodePath.join(folder(), "secret");
-  writeFileSync(secret, "0123456789".repeat(4));
-  return secret;
-}
-
 /** A gateway and a browser on one cable. */
-async function wired(t) {
-  const scope = new Scope(t);
-  const display = scope.add(await Display.start());
-  const grid = await display.grid(0);
-  const [pod, laptop] = (await Namespace.pair("10.42.0.7", "10.42.0.20")).map((namespace) => scope.add(namespace));
-  const secret = secretFile();
-  const args = ["--token-secret-file", secret];
-  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, address: pod.address, args }));
-  const chromium = scope.add(await laptop.browser());
-  const link = (await gateway.link(secret, "control")).replace("localhost", pod.address);
-  const open = async (init) => scope.add(await Viewer.open(chromium, link, { init }));
+async function cable(t) {
+  const { scope, display, grid } = await desktop(t);
+  const { laptop, chromium, url } = await wired(scope, display);
+  const open = async (init) => scope.add(await Viewer.open(chromium, url, { init }));
   return { display, grid, laptop, open };
 }
-
-/** The way as the gateway knows it, and as the browser does. */
-const WAYS = { udp: /^udp /, "turn-tcp": /^turn\/tcp /, turns: /^turn\/tls /, "ice-tcp": /^tcp /, websocket: /^websocket$/ };
 
 /** One of `ways`: which of two that work, is libwebrtc's to choose. */
 function takes(viewer, ...ways) {
@@ -66,8 +39,9 @@ function takes(viewer, ...ways) {
 }
 
 test("a TCP forwarder alone, as kubectl port-forward is one", async (t) => {
-  const { scope, display, grid, forwarder, forward, chromium } = await apart(t);
-  const viewer = scope.add(await Viewer.open(chromium, `http://localhost:${forwarder.port}/`));
+  const { scope, display, grid } = await desktop(t);
+  const { forwarder, forward, chromium, url } = await apart(scope, display);
+  const viewer = scope.add(await Viewer.open(chromium, url));
   await viewer.grid(0);
   await grid.show(1);
   await viewer.grid(1);
@@ -90,24 +64,24 @@ async function works(viewer, display, way) {
 }
 
 test("UDP, where nothing is in the way", async (t) => {
-  const { display, open } = await wired(t);
+  const { display, open } = await cable(t);
   await works(await open(), display, "udp");
 });
 
 test("UDP is blocked: ICE-TCP through the page's own port, which has an address", async (t) => {
-  const { display, laptop, open } = await wired(t);
+  const { display, laptop, open } = await cable(t);
   await laptop.blockUdp();
   await works(await open(withoutTurn), display, "ice-tcp");
 });
 
 test("UDP is blocked: TURN over TCP through the page's own port", async (t) => {
-  const { display, laptop, open } = await wired(t);
+  const { display, laptop, open } = await cable(t);
   await laptop.blockUdp();
   await works(await open(withoutIceTcp), display, "turn-tcp");
 });
 
 test("UDP goes dark in mid-stream: the picture goes on over TCP", async (t) => {
-  const { grid, laptop, open } = await wired(t);
+  const { grid, laptop, open } = await cable(t);
   const viewer = await open();
   await viewer.grid(0);
   await laptop.blockUdp();
@@ -118,7 +92,7 @@ test("UDP goes dark in mid-stream: the picture goes on over TCP", async (t) => {
 });
 
 test("the client gets another address: the picture goes on", async (t) => {
-  const { grid, laptop, open } = await wired(t);
+  const { grid, laptop, open } = await cable(t);
   const viewer = await open();
   await viewer.grid(0);
   await laptop.move("10.42.0.21");
@@ -128,11 +102,9 @@ test("the client gets another address: the picture goes on", async (t) => {
 });
 
 test("nothing passes but TLS: TURN over TLS through the page's own port", async (t) => {
-  const [authority, secret] = [await Authority.create(), secretFile()];
-  const args = [...(await authority.flags("DNS:localhost")), "--token-secret-file", secret];
-  const { scope, display, grid, gateway, forwarder, chromium } = await apart(t, { args, env: await authority.home(), pass: "tls" });
-  const link = await gateway.link(secret, "control");
-  const viewer = scope.add(await Viewer.open(chromium, link.replace(gateway.origin, `https://localhost:${forwarder.port}`)));
+  const { scope, display, grid } = await desktop(t);
+  const { chromium, url } = await apartByTls(scope, display);
+  const viewer = scope.add(await Viewer.open(chromium, url));
   await viewer.grid(0);
   await grid.show(1);
   await viewer.grid(1);
@@ -143,7 +115,8 @@ test("nothing passes but TLS: TURN over TLS through the page's own port", async 
 });
 
 test("the same with a certificate that the browser warned of: video on the WebSocket", async (t) => {
-  const { scope, display, grid, forwarder, chromium } = await apart(t, { args: ["--tls", "self-signed"], pass: "tls" });
+  const { scope, display, grid } = await desktop(t);
+  const { forwarder, chromium } = await apart(scope, display, { args: ["--tls", "self-signed"], pass: "tls" });
   const options = { ignoreHTTPSErrors: true };
   const viewer = scope.add(await Viewer.open(chromium, `https://localhost:${forwarder.port}/`, { options }));
   await viewer.grid(0);
@@ -166,18 +139,9 @@ test("a browser that may use relays only", async (t) => {
 });
 
 test("a proxy that knows HTTP and WebSockets only, at a sub-path: video on the WebSocket, by WebCodecs", async (t) => {
-  const scope = new Scope(t);
-  const display = scope.add(await Display.start());
-  const grid = await display.grid(0);
-  const [pod, laptop] = [
-    scope.add(await Namespace.create("10.42.0.7")),
-    scope.add(await Namespace.create("192.168.1.20")),
-  ];
-  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod }));
-  const joint = scope.add(await Joint.start(pod, `127.0.0.1:${gateway.port}`));
-  scope.add(await Nginx.start(laptop, "127.0.0.1:8088", "/team/desk/", `unix:${joint.path}:`));
-  const chromium = scope.add(await laptop.browser());
-  const viewer = scope.add(await Viewer.open(chromium, "http://localhost:8088/team/desk/"));
+  const { scope, display, grid } = await desktop(t);
+  const { chromium, url } = await proxied(scope, display);
+  const viewer = scope.add(await Viewer.open(chromium, url));
   await viewer.grid(0);
   await grid.show(1);
   await viewer.grid(1);
@@ -192,23 +156,16 @@ test("a proxy that knows HTTP and WebSockets only, at a sub-path: video on the W
 });
 
 /** A proxy that knows HTTP and WebSockets only, on a page without HTTPS; UDP is blocked for now. */
-async function proxied(t) {
+async function inClear(t) {
   const scope = new Scope(t);
   const display = scope.add(await Display.start());
-  const [pod, laptop] = (await Namespace.pair("10.42.0.7", "10.42.0.20")).map((namespace) => scope.add(namespace));
-  await laptop.blockUdp();
-  const secret = secretFile();
-  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, args: ["--token-secret-file", secret] }));
-  scope.add(await Nginx.start(pod, `${pod.address}:8088`, "/", `127.0.0.1:${gateway.port}`));
-  const chromium = scope.add(await laptop.browser());
-  const link = new URL(await gateway.link(secret, "control"));
-  link.host = `${pod.address}:8088`;
-  const open = async () => scope.add(await Viewer.open(chromium, link.href));
+  const { laptop, chromium, url } = await proxiedInClear(scope, display);
+  const open = async () => scope.add(await Viewer.open(chromium, url));
   return { display, laptop, open };
 }
 
 test("such a proxy, without HTTPS: by Media Source Extensions; WebRTC takes over once it gets through", async (t) => {
-  const { display, laptop, open } = await proxied(t);
+  const { display, laptop, open } = await inClear(t);
   const grid = await display.grid(0);
   const viewer = await open();
   await viewer.grid(0);
@@ -251,7 +208,7 @@ test("the same with a window that changes its size while the picture moves: the 
 });
 
 test("WebRTC takes over from the WebSocket in the middle of a word: no key is lost, none comes twice", async (t) => {
-  const { display, laptop, open } = await proxied(t);
+  const { display, laptop, open } = await inClear(t);
   const entry = await display.entry();
   const viewer = await open();
   await viewer.controlling();
@@ -275,27 +232,9 @@ test("WebRTC takes over from the WebSocket in the middle of a word: no key is lo
 const decoder = async (viewer) => (await viewer.page.evaluate(() => window.deskgate.stats()))?.figures?.decoder;
 
 test("a TURN server of others, by its shared secret", async (t) => {
-  const scope = new Scope(t);
-  const display = scope.add(await Display.start());
-  await display.grid(0);
-  const [pod, laptop] = (await Namespace.pair("10.42.0.7", "10.42.0.20")).map((namespace) => scope.add(namespace));
-  const coturn = scope.add(pod.start("turnserver", [
-    "--no-cli", "--no-tls", "--no-dtls", "--log-file=stdout", "--simple-log", `--pidfile=${folder()}/pid`, `--userdb=${folder()}/db`,
-    `--listening-ip=${pod.address}`, `--relay-ip=${pod.address}`, "--realm=others", "--use-auth-secret", "--static-auth-secret=shared",
-  ]));
-  await coturn.until("it answers", async () => {
-    const client = laptop.start("timeout", ["1", "turnutils_stunclient", pod.address]);
-    await client.ended;
-    return client.child.exitCode === 0;
-  });
-  const secret = nodePath.join(folder(), "secret");
-  writeFileSync(secret, "0123456789".repeat(4));
-  const args = ["--token-secret-file", secret, "--turn", "turn:10.42.0.7:3478?transport=udp"];
-  const env = { DESKGATE_TURN_SHARED_SECRET: "shared" };
-  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, address: pod.address, args, env }));
-  const chromium = scope.add(await laptop.browser());
-  const link = (await gateway.link(secret, "control")).replace("localhost", pod.address);
-  const viewer = scope.add(await Viewer.open(chromium, link, { init: relayOnly }));
+  const { scope, display } = await desktop(t);
+  const { chromium, url } = await wired(scope, display, { ...Coturn.settings(POD, ["udp"]), beside: Coturn.start });
+  const viewer = scope.add(await Viewer.open(chromium, url, { init: relayOnly }));
   await viewer.grid(0);
   // For the gateway that server is an ordinary client.
   await viewer.until("the page's relay is that server", async () => {
@@ -304,31 +243,3 @@ test("a TURN server of others, by its shared secret", async (t) => {
   });
   await types(viewer, display);
 });
-
-/** Runs in the page. */
-function withoutTurn() {
-  const Real = window.RTCPeerConnection;
-  window.RTCPeerConnection = class extends Real {
-    constructor(configuration) {
-      super({ ...configuration, iceServers: [] });
-    }
-  };
-}
-
-/** Runs in the page. */
-function withoutIceTcp() {
-  const add = RTCPeerConnection.prototype.addIceCandidate;
-  RTCPeerConnection.prototype.addIceCandidate = function (candidate) {
-    return /tcptype/.test(candidate?.candidate) ? Promise.resolve() : add.call(this, candidate);
-  };
-}
-
-/** Runs in the page. */
-function relayOnly() {
-  const Real = window.RTCPeerConnection;
-  window.RTCPeerConnection = class extends Real {
-    constructor(configuration) {
-      super({ ...configuration, iceTransportPolicy: "relay" });
-    }
-  };
-}

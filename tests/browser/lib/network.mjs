@@ -177,7 +177,7 @@ export class Joint {
 
 /**
  * A forwarder from `entry` (an address in `near`) to `exit` (one in `far`). It can be killed and started again.
- * `pass`: what it lets through, `all` or `tls`.
+ * `pass`: what it lets through, `all`, `tls` or `http`.
  */
 export class Forwarder {
   static async start(near, entry, far, exit, pass = "all") {

@@ -95,13 +95,13 @@ export function folder() {
   return made;
 }
 
-/** What is to be undone when a test ends, newest first. Every test makes its own. */
+/** What is to be undone when a test ends, newest first. Every test makes its own; who has no test closes it. */
 export class Scope {
   #undo = [];
 
-  /** @param {import("node:test").TestContext} t */
+  /** @param {import("node:test").TestContext} [t] */
   constructor(t) {
-    t.after(() => this.close());
+    t?.after(() => this.close());
   }
 
   /** Keeps `thing`, and calls its `close()` or `kill()` at the end. */
