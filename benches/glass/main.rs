@@ -5,25 +5,22 @@
 //! cap, one after the other in alternating order, each with a fresh browser. Ratios count, not
 //! absolute values. See `rig` for the parts.
 
+#![allow(dead_code, reason = "the rig is that of `benches/paths` too, which uses the rest")]
+
 mod rig;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
 use serde_json::json;
 
 use rig::Result;
-use rig::canvas::Canvas;
 use rig::measure::{self, Effort, Part, Run, Stage};
 use rig::motion::RATE;
-use rig::product::{Deskgate, Product, Selkies};
-use rig::ssim::Luma;
-use rig::watch::Watch;
-use rig::xvfb::Xvfb;
-use rig::{report, scene, viewer};
+use rig::product::{By, Deskgate, Product, Selkies};
+use rig::report;
 
 /// A run in which the rig itself draws slower than this says nothing about the product.
 const MIN_DRAWN_FPS: f64 = 58.0;
@@ -84,7 +81,7 @@ fn bench(args: &Args) -> Result<()> {
     };
     let effort = if args.quick { QUICK } else { FULL };
     let rounds = args.runs.unwrap_or(if args.quick { 2 } else { 6 });
-    let stage = build_stage(args.first_display)?;
+    let stage = Stage::build(args.first_display)?;
     let mut runs = Vec::new();
     let outcome = measure_all(&stage, &products, rounds, &parts, effort, &mut runs);
     let names: Vec<&str> = products.iter().map(|p| p.name()).collect();
@@ -102,23 +99,10 @@ fn bench(args: &Args) -> Result<()> {
 
 fn find_product(name: &str, args: &Args) -> Result<Box<dyn Product>> {
     match name {
-        "deskgate" => Ok(Box::new(Deskgate { program: args.deskgate.clone() })),
+        "deskgate" => Ok(Box::new(Deskgate { program: args.deskgate.clone(), by: By::Udp })),
         "selkies" => Ok(Box::new(Selkies)),
         _ => Err(format!("no product {name:?}; there are deskgate and selkies").into()),
     }
-}
-
-fn build_stage(first_display: u32) -> Result<Stage> {
-    let desktop = Xvfb::start(first_display)?;
-    let glass = Xvfb::start(first_display)?;
-    viewer::cover_windows(&glass)?;
-    let canvas = Arc::new(Canvas::open(&desktop)?);
-    let (source, seen) = (Watch::open(&desktop)?, Watch::open(&glass)?);
-    let (width, height) = (usize::from(scene::TEXTURE_WIDTH), usize::from(scene::TEXTURE_HEIGHT));
-    let texture = Luma::from_bgrx(&scene::texture_bgrx(), width, height);
-    let stage = Stage { desktop, glass, canvas, source, seen, texture };
-    stage.check_scene()?;
-    Ok(stage)
 }
 
 /// Every round starts each product once; every second round in reverse order.

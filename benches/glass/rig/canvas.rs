@@ -10,7 +10,6 @@ use x11rb::protocol::xproto::{
 use x11rb::rust_connection::RustConnection;
 
 use super::scene::{self, Colour, Rect};
-use super::xvfb::Xvfb;
 use super::{HEIGHT, Result, WIDTH};
 
 const DEPTH: u8 = 24;
@@ -31,9 +30,8 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// Opens the window, uploads the texture and writes the text pages.
-    pub fn open(server: &Xvfb) -> Result<Self> {
-        let (conn, root) = server.connect()?;
+    /// Opens the window under `root`, uploads the texture and writes the text pages.
+    pub fn open(conn: RustConnection, root: Window) -> Result<Self> {
         let window = conn.generate_id()?;
         let aux = CreateWindowAux::new().override_redirect(1).background_pixel(0);
         let (depth, class) = (x11rb::COPY_DEPTH_FROM_PARENT, WindowClass::INPUT_OUTPUT);
@@ -56,9 +54,8 @@ impl Canvas {
         Ok(canvas)
     }
 
-    /// Shows frame `number` of the motion; the answer is the time just before it was sent.
-    pub fn show_frame(&self, number: u32, patch: usize) -> Result<Instant> {
-        let frame = scene::frame(number, patch);
+    /// Shows a frame of the motion; the answer is the time just before it was sent.
+    pub fn show_frame(&self, frame: scene::Frame) -> Result<Instant> {
         let (x, y) = (frame.texture_x, frame.texture_y);
         self.conn.copy_area(self.texture, self.back, self.gc, x, y, 0, 0, WIDTH, HEIGHT)?;
         for (colour, rects) in frame.paint {

@@ -49,10 +49,25 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// Starts the two X servers; display numbers are taken from `first_display` on.
+    pub fn build(first_display: u32) -> Result<Self> {
+        let desktop = Xvfb::start(first_display)?;
+        let glass = Xvfb::start(first_display)?;
+        viewer::cover_windows(&glass)?;
+        let (conn, root) = desktop.connect()?;
+        let canvas = Arc::new(Canvas::open(conn, root)?);
+        let (source, seen) = (Watch::open(&desktop)?, Watch::open(&glass)?);
+        let (width, height) = (usize::from(scene::TEXTURE_WIDTH), usize::from(scene::TEXTURE_HEIGHT));
+        let texture = Luma::from_bgrx(&scene::texture_bgrx(), width, height);
+        let stage = Self { desktop, glass, canvas, source, seen, texture };
+        stage.check_scene()?;
+        Ok(stage)
+    }
+
     /// Makes sure that a frame of the motion is known to the last pixel, for its score hangs on that.
     pub fn check_scene(&self) -> Result<()> {
         for (number, patch) in [(0, 0), (1234, 1)] {
-            self.canvas.show_frame(number, patch)?;
+            self.canvas.show_frame(scene::frame(number, patch))?;
             self.canvas.sync()?;
             if self.source.screen()? != expected_luma(&self.texture, number, patch) {
                 return Err(format!("X server A shows frame {number} unlike the rig's own rendering").into());
@@ -182,7 +197,8 @@ pub fn run(stage: &Stage, product: &dyn Product, round: u32, parts: &[Part], eff
     stage.glass.park_pointer()?;
     let server = Running::start(product, &stage.desktop.display())?;
     let started = Instant::now();
-    let mut browser = viewer::start(&stage.glass, &server.url(product))?;
+    let way = product.way(&server)?;
+    let mut browser = viewer::start(&stage.glass, &way)?;
     let aligned = align(stage, &mut browser)
         .map_err(|e| format!("{}: {e}\nits log:\n{}", product.name(), server.tail()))?;
     let first_picture_ms = (aligned - started).as_secs_f64() * 1e3;
@@ -201,7 +217,7 @@ pub fn run(stage: &Stage, product: &dyn Product, round: u32, parts: &[Part], eff
 
 /// Waits until the picture lies pixel on pixel, and notices that lie over it at first are gone.
 /// The answer is when that was.
-fn align(stage: &Stage, browser: &mut Process) -> Result<Instant> {
+pub fn align(stage: &Stage, browser: &mut Process) -> Result<Instant> {
     stage.canvas.sync()?;
     let truth = stage.source.screen()?;
     let mut flaw = String::new();
@@ -352,7 +368,7 @@ impl Bench<'_> {
     }
 
     fn motion(&mut self) -> Result<MotionFigures> {
-        let motion = Motion::start(Arc::clone(&self.stage.canvas));
+        let motion = Motion::start(Arc::clone(&self.stage.canvas), scene::frame);
         sleep(Duration::from_secs(3));
         let (drawn_fps, presented, cores) = self.count_frames(&motion)?;
         let latency =

@@ -12,6 +12,7 @@ pub mod canvas;
 pub mod cpu;
 pub mod measure;
 pub mod motion;
+pub mod narrow;
 pub mod patch;
 pub mod process;
 pub mod product;
@@ -21,6 +22,7 @@ pub mod ssim;
 pub mod stats;
 pub mod viewer;
 pub mod watch;
+pub mod way;
 pub mod xvfb;
 
 /// Any failure ends the bench with its message; nothing here is recovered from by kind.

@@ -1,21 +1,25 @@
 //! A thread that draws at 60 frames a second, as a program with its own clock would.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Result;
 use super::canvas::Canvas;
-use super::scene::NUMBERS;
+use super::scene::{Frame, NUMBERS};
 
 /// Frames a second that the rig draws.
 pub const RATE: f64 = 60.0;
+
+/// What frame N with the patch in its colour looks like.
+pub type Scene = fn(u32, usize) -> Frame;
 
 /// Running motion; dropping it stops the drawing.
 pub struct Motion {
     commands: Option<Sender<Command>>,
     drawn: Receiver<Drawn>,
+    times: Arc<Mutex<Vec<Instant>>>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -32,12 +36,20 @@ enum Drawn {
 }
 
 impl Motion {
-    /// Begins to draw on `canvas`.
-    pub fn start(canvas: Arc<Canvas>) -> Self {
+    /// Begins to draw `scene` on `canvas`.
+    pub fn start(canvas: Arc<Canvas>, scene: Scene) -> Self {
         let (commands, inbox) = channel();
         let (outbox, drawn) = channel();
-        let thread = std::thread::spawn(move || draw(&canvas, &inbox, &outbox));
-        Self { commands: Some(commands), drawn, thread: Some(thread) }
+        let times: Arc<Mutex<Vec<Instant>>> = Arc::default();
+        let kept = Arc::clone(&times);
+        let thread = std::thread::spawn(move || draw(&canvas, scene, &inbox, &outbox, &kept));
+        Self { commands: Some(commands), drawn, times, thread: Some(thread) }
+    }
+
+    /// When frame `number` was sent, if it was.
+    pub fn drawn_at(&self, number: u32) -> Option<Instant> {
+        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.get(number as usize).copied()
     }
 
     /// Has the next frame change the patch's colour; when that frame was sent, and the colour.
@@ -81,7 +93,13 @@ impl Drop for Motion {
     }
 }
 
-fn draw(canvas: &Canvas, inbox: &Receiver<Command>, outbox: &Sender<Drawn>) -> Result<()> {
+fn draw(
+    canvas: &Canvas,
+    scene: Scene,
+    inbox: &Receiver<Command>,
+    outbox: &Sender<Drawn>,
+    times: &Mutex<Vec<Instant>>,
+) -> Result<()> {
     let start = Instant::now();
     let mut patch = 0;
     for number in 0.. {
@@ -95,7 +113,8 @@ fn draw(canvas: &Canvas, inbox: &Receiver<Command>, outbox: &Sender<Drawn>) -> R
         if matches!(command, Some(Command::Flip)) {
             patch = 1 - patch;
         }
-        let sent = canvas.show_frame(number % NUMBERS, patch)?;
+        let sent = canvas.show_frame(scene(number % NUMBERS, patch))?;
+        times.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
         match command {
             Some(Command::Flip) => outbox.send(Drawn::Flipped(sent, patch))?,
             Some(Command::Report) => outbox.send(Drawn::Count(number + 1, sent, patch))?,

@@ -53,6 +53,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Its home folder.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// Everything it has printed so far.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.log_path()).unwrap_or_default();
@@ -88,7 +93,8 @@ impl Process {
         lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
-    fn log_path(&self) -> PathBuf {
+    /// The file that its output goes to.
+    pub fn log_path(&self) -> PathBuf {
         self.home.path().join("log")
     }
 

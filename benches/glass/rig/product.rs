@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::process::Process;
+use super::way::{Pass, Way};
 use super::{Result, cpu};
 
 /// Bitrate cap of every product in kbit/s.
@@ -33,6 +36,14 @@ pub trait Product {
     /// The page to open, relative to the product's root; without controls over the picture.
     fn page(&self) -> &'static str {
         ""
+    }
+
+    /// How the browser comes to that page.
+    ///
+    /// # Errors
+    /// If it cannot be laid out.
+    fn way(&self, running: &Running) -> Result<Way> {
+        Ok(Way::straight(running.url(self.page())))
     }
 
     /// Lines that tell which transport and encoder ran, once a viewer has the picture.
@@ -75,9 +86,9 @@ impl Running {
         self.process.tail()
     }
 
-    /// The page that shows the display.
-    pub fn url(&self, product: &dyn Product) -> String {
-        format!("http://127.0.0.1:{}/{}", self.port, product.page())
+    /// The address of `page`.
+    pub fn url(&self, page: &str) -> String {
+        format!("http://127.0.0.1:{}/{page}", self.port)
     }
 
     /// The body of a plain HTTP GET, headers included.
@@ -105,11 +116,64 @@ impl Running {
 pub struct Deskgate {
     /// The built binary.
     pub program: PathBuf,
+    /// How the browser comes to it.
+    pub by: By,
+}
+
+/// Ways to this project's gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// UDP on loopback.
+    Udp,
+    /// A forwarder of TCP, of this many kbit/s.
+    Forwarder(Option<u32>),
+    /// A forwarder of HTTP, of this many kbit/s: nothing but the page's WebSocket gets through.
+    WebSocket(Option<u32>),
+}
+
+impl By {
+    /// What the gateway calls the path that is expected.
+    fn paths(self) -> &'static [&'static str] {
+        match self {
+            Self::Udp => &["udp"],
+            Self::Forwarder(_) => &["ice-tcp", "turn-tcp"],
+            Self::WebSocket(_) => &["websocket"],
+        }
+    }
+}
+
+impl Deskgate {
+    /// What the gateway says of itself.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn status(running: &Running) -> Result<Value> {
+        let answer = running.get("/api/status")?;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        if !head.starts_with("HTTP/1.1 200") {
+            return Err(format!("/api/status answered: {head}").into());
+        }
+        Ok(serde_json::from_str(body)?)
+    }
+
+    /// Bytes of video that its encoder has made.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn encoded_bytes(running: &Running) -> Result<f64> {
+        let answer = running.get("/metrics")?;
+        let line = answer.lines().find_map(|line| line.strip_prefix("deskgate_encoded_bytes_total "));
+        Ok(line.ok_or("/metrics has no deskgate_encoded_bytes_total")?.trim().parse()?)
+    }
 }
 
 impl Product for Deskgate {
     fn name(&self) -> &'static str {
-        "deskgate"
+        match self.by {
+            By::Udp => "deskgate",
+            By::Forwarder(_) => "TCP forwarder",
+            By::WebSocket(_) => "WebSocket",
+        }
     }
 
     fn program(&self) -> Result<PathBuf> {
@@ -131,14 +195,22 @@ impl Product for Deskgate {
         "?ui=none"
     }
 
-    fn evidence(&self, running: &Running) -> Result<Vec<String>> {
-        let answer = running.get("/api/status")?;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        if !head.starts_with("HTTP/1.1 200") {
-            return Err(format!("/api/status answered: {head}").into());
+    fn way(&self, running: &Running) -> Result<Way> {
+        let forwarded = |pass, kbps| Way::forwarded(running.port, self.page(), pass, kbps);
+        match self.by {
+            By::Udp => Ok(Way::straight(running.url(self.page()))),
+            By::Forwarder(kbps) => forwarded(Pass::All, kbps),
+            By::WebSocket(kbps) => forwarded(Pass::Http, kbps),
         }
-        let status = body.split_whitespace().collect::<Vec<_>>().join(" ");
-        Ok(vec![status, running.codec_libraries()])
+    }
+
+    fn evidence(&self, running: &Running) -> Result<Vec<String>> {
+        let status = Self::status(running)?;
+        let path = status["media"][0]["path"].as_str().unwrap_or("none");
+        if !self.by.paths().contains(&path) {
+            return Err(format!("the path is {path}, not {}: {status}", self.by.paths().join(" or ")).into());
+        }
+        Ok(vec![status.to_string(), running.codec_libraries()])
     }
 }
 

@@ -59,12 +59,23 @@ pub struct Frame {
 
 /// The moving picture at frame `number`, its patch in colour `patch` (0 or 1).
 pub fn frame(number: u32, patch: usize) -> Frame {
+    let window = (bounce(number * 3, SLACK), bounce(number * 2, SLACK));
+    compose(window, number, patch)
+}
+
+/// The same with a window that jumps: what an encoder cannot foresee, so that every frame costs it much.
+pub fn jumping_frame(number: u32, patch: usize) -> Frame {
+    let jump = |salt| (hash(number, salt, 11) % u32::from(SLACK)) as u16;
+    compose((jump(1), jump(2)), number, patch)
+}
+
+fn compose(window: (u16, u16), number: u32, patch: usize) -> Frame {
     let mut paint: Vec<(Colour, Vec<Rect>)> =
         (0..SPRITES).map(|i| (SPRITE_COLOURS[i as usize], vec![sprite(i, number)])).collect();
     paint.push((0x000000, vec![BARS_FIELD]));
     paint.push((0xffffff, bars(number)));
     paint.push((PATCH_COLOURS[patch % 2], vec![PATCH]));
-    Frame { texture_x: bounce(number * 3, SLACK) as i16, texture_y: bounce(number * 2, SLACK) as i16, paint }
+    Frame { texture_x: window.0 as i16, texture_y: window.1 as i16, paint }
 }
 
 /// The luma plane that a lossless viewer of [`frame`] would see.

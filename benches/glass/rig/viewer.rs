@@ -12,6 +12,7 @@ use x11rb::rust_connection::RustConnection;
 use x11rb::{CURRENT_TIME, NONE};
 
 use super::process::Process;
+use super::way::Way;
 use super::xvfb::Xvfb;
 use super::{HEIGHT, Result, WIDTH};
 
@@ -34,13 +35,13 @@ const FLAGS: &[&str] = &[
     "--window-position=0,0",
 ];
 
-/// Starts Chromium with a fresh profile on the page `url`.
-pub fn start(server: &Xvfb, url: &str) -> Result<Process> {
+/// Starts Chromium with a fresh profile on the page that `way` leads to.
+pub fn start(server: &Xvfb, way: &Way) -> Result<Process> {
     let program = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".into());
-    Process::start(Path::new(&program), |command, home| {
+    way.start(Path::new(&program), |command, home| {
         command.args(FLAGS).arg(format!("--window-size={WIDTH},{HEIGHT}"));
         command.arg(format!("--user-data-dir={}", home.join("profile").display()));
-        command.env("DISPLAY", server.display()).arg(url);
+        command.env("DISPLAY", server.display()).arg(&way.url);
     })
 }
 
