@@ -18,8 +18,11 @@ check: setup-test web ## formatting, lints, types, licences
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
 	else echo "check: licences are checked by the tests; cargo-deny, which checks more, is not installed"; fi
 
-bench: all setup-test ## the measured tables of the README
-	cargo bench --bench glass -- --product "target/release/deskgate"
+bench: all setup-test ## the measured tables of the README, half an hour; QUICK=1: a check of the benches, 8 minutes
+	cargo build --release --locked --example motion
+	npm --prefix tests/browser run bench --silent -- $(if $(QUICK),--quick)
+	cargo bench --locked --bench paths -- $(if $(QUICK),--quick)
+	cargo bench --locked --bench glass -- $(if $(QUICK),--quick,--runs 4)
 
 SECONDS ?= 600
 fuzz: setup web ## every parser of what strangers send, SECONDS each; TARGETS="turn mux" for some
