@@ -130,7 +130,7 @@ enum RestError {
     #[error("its answer names no server")]
     Empty,
     #[error(
-        "its answer names no server that browsers take: a URL of STUN or TURN is expected, and name and password for TURN; not {0:?}"
+        "browsers refuse what it names, {0:?}; STUN or TURN URLs are expected, name and password for TURN"
     )]
     Unusable(Vec<String>),
 }
