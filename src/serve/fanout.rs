@@ -48,7 +48,8 @@ impl Heart {
             self.parts.mux.require_keyframe(viewer);
         }
         // What waits in a stream only gets older: the viewer goes on with a key frame once it has caught up.
-        if self.parts.mux.stream_of(viewer).is_some_and(|id| self.parts.net.streams.is_behind(id, now)) {
+        let waits_here = |id| self.parts.net.streams.is_behind(id, now);
+        if self.parts.mux.is_behind(viewer, now) || self.parts.mux.stream_of(viewer).is_some_and(waits_here) {
             self.parts.mux.require_keyframe(viewer);
             self.parts.metrics.dropped.inc();
             return;

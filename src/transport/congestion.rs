@@ -31,9 +31,11 @@ const GROWTH: (f64, f64) = (1.06, 1.6);
 const NEAR: (f64, f64) = (0.8, 1.25);
 /// A limit of which less than this part is used is not put to the test, and does not grow.
 const TESTED: f64 = 0.5;
-/// A queue that was fed less for this long and stays as it is, within these parts of its length, is none: the way itself
-/// has become longer.
+/// A queue that is fed less for this long and stays as it is, within these parts of its length, even after a pause, is
+/// none: the way itself has become longer.
 const LONGER: (Duration, f64, f64) = (Duration::from_secs(2), 0.7, 1.3);
+/// Nothing is sent behind a queue this long: it would only be older.
+const TOO_LONG: Duration = Duration::from_millis(250);
 /// The least delay is that of the last one to two of these.
 const BASE: Duration = Duration::from_secs(15);
 /// Of the packets in a report, the part that must be lost for that to be no accident; and how many make such a report.
@@ -84,6 +86,8 @@ struct Draining {
     /// When its length was last looked at, and what that was.
     since: Instant,
     length: Duration,
+    /// A pause, once it did not become shorter.
+    paused_until: Option<Instant>,
 }
 
 /// See the module.
@@ -132,9 +136,19 @@ impl Congestion {
         changed.then(|| *self.told.insert(limit))
     }
 
-    /// How long everything waits on its way at the moment.
+    /// How long everything waits on its way, as it was last heard.
     pub fn queue(&self) -> Duration {
         self.queue
+    }
+
+    /// True while what is sent now would wait so long that it had better be left out. What waits is carried away in the
+    /// meantime.
+    pub fn is_behind(&self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.at);
+        self.draining.is_some_and(|draining| {
+            self.queue.saturating_sub(since) > TOO_LONG
+                || draining.paused_until.is_some_and(|until| now < until)
+        })
     }
 
     /// Takes what was heard of packets, in the order in which they were sent.
@@ -205,11 +219,15 @@ impl Congestion {
             }
             Some(draining) if now.saturating_duration_since(draining.since) >= LONGER.0 => {
                 let parts = self.queue.as_secs_f64() / draining.length.as_secs_f64().max(1e-3);
-                if (LONGER.1..=LONGER.2).contains(&parts) {
+                let stays = (LONGER.1..=LONGER.2).contains(&parts);
+                if stays && draining.paused_until.is_some() {
                     self.base.renew(now);
                     (self.draining, self.ceiling, self.queue) = (None, None, Duration::ZERO);
                 } else {
-                    self.draining = Some(Draining { since: now, length: self.queue, ..draining });
+                    // Encoders do not go below some rate. A pause tells a queue, which is gone after it, from a longer way.
+                    let paused_until = stays.then(|| now + self.queue);
+                    self.draining =
+                        Some(Draining { since: now, length: self.queue, paused_until, ..draining });
                 }
             }
             Some(draining) => {
@@ -222,7 +240,7 @@ impl Congestion {
     }
 
     fn drain(&mut self, carries: f64, now: Instant) {
-        self.draining = Some(Draining { carries, since: now, length: self.queue });
+        self.draining = Some(Draining { carries, since: now, length: self.queue, paused_until: None });
         self.hold_back(carries);
     }
 
@@ -486,6 +504,26 @@ mod tests {
             (0..100).map(|_| Arrival { sent: start, arrived_us: None, bytes: 1_000 }).collect();
         congestion.handle(&lost, start + Duration::from_secs(2));
         assert_eq!(congestion.limit_kbps(), None);
+    }
+
+    #[test]
+    fn behind_a_long_queue_nothing_is_sent_until_it_has_gone() {
+        let start = Instant::now();
+        let mut congestion = Congestion::new(start);
+        let arrival = |i: u64, late: i64| Arrival {
+            sent: start + Duration::from_millis(20 * i),
+            arrived_us: Some(20_000 * i as i64 + late),
+            bytes: 5_000,
+        };
+        let fine: Vec<Arrival> = (0..10).map(|i| arrival(i, 5_000)).collect();
+        let now = start + Duration::from_millis(300);
+        congestion.handle(&fine, now);
+        assert!(!congestion.is_behind(now));
+        let late: Vec<Arrival> = (10..40).map(|i| arrival(i, 505_000)).collect();
+        let now = start + Duration::from_millis(1_400);
+        congestion.handle(&late, now);
+        assert!(congestion.is_behind(now) && congestion.is_behind(now + Duration::from_millis(240)));
+        assert!(!congestion.is_behind(now + Duration::from_millis(260)));
     }
 
     #[test]

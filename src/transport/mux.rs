@@ -433,6 +433,11 @@ impl Mux {
         Some(self.peers.get(&viewer)?.peer.codec())
     }
 
+    /// True while a frame would only wait on its way to this viewer.
+    pub fn is_behind(&self, viewer: u32, now: Instant) -> bool {
+        self.peers.get(&viewer).is_some_and(|slot| slot.congestion.is_behind(now))
+    }
+
     /// The connection that this viewer's media leaves on; none: the UDP socket.
     pub fn stream_of(&self, viewer: u32) -> Option<u64> {
         self.peers.get(&viewer)?.stream
