@@ -184,7 +184,7 @@ test("such a proxy, without HTTPS: by Media Source Extensions; WebRTC takes over
 });
 
 test("the same with a window that changes its size while the picture moves: the picture follows", async (t) => {
-  const { display, open } = await proxied(t);
+  const { display, open } = await inClear(t);
   const grid = await display.grid(0);
   const viewer = await open();
   const errors = [];
