@@ -49,7 +49,8 @@ struct World {
     now: Instant,
     /// Whom the gateway may hear: from there, a check with the password came.
     heard: BTreeSet<(SocketAddr, Option<u64>)>,
-    /// Whom else it may send to: candidates that were named.
+    /// Whom it may send to: candidates that were named, or that a check came from, were it on a connection that has
+    /// closed since.
     named: BTreeSet<SocketAddr>,
     /// What the gateway asked last.
     asked: Vec<u8>,
@@ -134,6 +135,7 @@ impl World {
         if named {
             let source = source(who, Framing::Ice);
             self.heard.insert((source.remote, (who & 8 != 0).then_some(source.stream)));
+            self.named.insert(source.remote);
         }
         self.packet(who, &message.raw);
     }
@@ -196,8 +198,7 @@ impl World {
             sent += batch.len();
             for transmit in batch {
                 let to = transmit.to;
-                let known = self.heard.iter().any(|(from, _)| *from == to) || self.named.contains(&to);
-                assert!(known || asker == Some(to), "{to} is nobody's");
+                assert!(self.named.contains(&to) || asker == Some(to), "{to} is nobody's");
                 if transmit.contents.starts_with(&[0, 1]) {
                     self.asked = transmit.contents.to_vec();
                 }
