@@ -232,8 +232,9 @@ impl Mux {
 
     /// Takes one datagram that came from `from` to our address `local`.
     pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, from: SocketAddr, bytes: &[u8]) {
-        // Such addresses exist inside only: what claims to come from one is forged.
-        if relayed::is_virtual(from) {
+        // Such addresses exist inside only: what claims to come from one is forged. (Of the other documentation ranges
+        // machines in laboratories do have addresses.)
+        if relayed::is_relayed(from) {
             self.refused.unknown += 1;
         } else if port::classify(bytes) == Datagram::Turn {
             self.turn_message(now, Client { transport: Transport::Udp, local, remote: from }, bytes);

@@ -62,14 +62,6 @@ pub fn is_relayed(address: SocketAddr) -> bool {
     }
 }
 
-/// Whether nobody outside of this gateway can have this address.
-pub fn is_virtual(address: SocketAddr) -> bool {
-    let ip = address.ip();
-    is_relayed(address)
-        || [GATEWAY_V4, ICE_TCP_V4].map(IpAddr::V4).contains(&ip)
-        || [GATEWAY_V6, ICE_TCP_V6].map(IpAddr::V6).contains(&ip)
-}
-
 /// The `number`th relayed address of a family; they repeat after four million.
 pub(super) fn nth(number: u32, family: Family) -> SocketAddr {
     let host = (number / PORTS % HOSTS) as u8 + 1;
