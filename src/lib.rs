@@ -15,6 +15,8 @@
 pub mod capture;
 #[cfg(feature = "gateway")]
 pub mod config;
+#[cfg(feature = "operator")]
+pub mod crd;
 #[cfg(feature = "gateway")]
 pub mod demo;
 #[cfg(feature = "gateway")]
@@ -26,6 +28,8 @@ pub mod frame;
 pub mod http;
 #[cfg(feature = "gateway")]
 pub mod media;
+#[cfg(feature = "operator")]
+pub mod operator;
 #[cfg(feature = "probe")]
 pub mod probe;
 #[cfg(feature = "gateway")]
