@@ -1,6 +1,5 @@
 //! `serve`, `demo`, `encoders`, `token`.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -12,10 +11,10 @@ use clap::{Args, ValueEnum};
 use deskgate::config::{Layer, ServeConfig};
 use deskgate::demo::{DemoConfig, DemoDesktop};
 use deskgate::frame::Size;
-use deskgate::http::auth::{Claims, sign};
 use deskgate::http::unix_now;
 use deskgate::media;
 use deskgate::serve;
+use deskgate::token::{Claims, link, sign};
 use deskgate::wire::signal::Right;
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -126,6 +125,18 @@ enum Rights {
     Control,
     /// The picture.
     View,
+    /// Activity and notices, for programs: see docs/api.md. Printed without a link, for it gives no picture.
+    Operate,
+}
+
+impl Rights {
+    fn set(self) -> &'static [Right] {
+        match self {
+            Self::Control => &[Right::View, Right::Control],
+            Self::View => &[Right::View],
+            Self::Operate => &[Right::Operate],
+        }
+    }
 }
 
 /// Flags of `deskgate token`.
@@ -177,19 +188,15 @@ impl Token {
         }
         let mut id = [0; 8];
         getrandom::fill(&mut id)?;
-        let jti: String = id.iter().map(|b| format!("{b:02x}")).collect();
-        let rights = match self.rights {
-            Rights::Control => BTreeSet::from([Right::View, Right::Control]),
-            Rights::View => BTreeSet::from([Right::View]),
-        };
-        let claims = Claims {
-            jti: jti.clone(),
-            aud: self.session.unwrap_or_else(host_name),
-            rights,
-            exp: unix_now().saturating_add(self.ttl),
-        };
+        let session = self.session.unwrap_or_else(host_name);
+        let expires = unix_now().saturating_add(self.ttl);
+        let claims = Claims::new(id, session, self.rights.set().iter().copied(), expires);
         let token = sign(&serve::token_secret(&self.token_secret_file)?, &claims)?;
-        println!("{}#token={token}", self.url);
+        match self.rights {
+            Rights::Operate => println!("{token}"),
+            Rights::Control | Rights::View => println!("{}", link(&self.url, &token)),
+        }
+        let jti = claims.jti;
         eprintln!("token {jti}; revoke it with --revoke {jti}");
         Ok(ExitCode::SUCCESS)
     }

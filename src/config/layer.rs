@@ -65,6 +65,12 @@ pub struct Layer {
     /// Name of the session, in tokens and tickets [default: the host name]
     #[arg(long, env = "DESKGATE_SESSION", value_name = "NAME")]
     pub session: Option<String>,
+    /// `metadata.uid` of the session, named in a header of every answer, so that a probe knows whose gateway it is
+    #[arg(long, env = "DESKGATE_SESSION_UID", value_name = "UID")]
+    pub session_uid: Option<String>,
+    /// How to get in, for people who come without a credential; `…` around a command. Anybody can read it
+    #[arg(long, env = "DESKGATE_SIGN_IN_HINT", value_name = "TEXT")]
+    pub sign_in_hint: Option<String>,
     /// File with the secret that signs tokens; without it only a loopback listener starts
     #[arg(long, env = "DESKGATE_TOKEN_SECRET_FILE", value_name = "FILE")]
     pub token_secret_file: Option<PathBuf>,
@@ -230,8 +236,8 @@ impl Layer {
     #[must_use]
     pub fn over(self, lower: Self) -> Self {
         lay_over!(self over lower:
-            display, xauthority, source, listen, tls_cert, tls_key, tls, session, token_secret_file, revoked_tokens_file,
-            forward_auth_header, owner, basic_auth_user, basic_auth_password, basic_auth_viewonly_password,
+            display, xauthority, source, listen, tls_cert, tls_key, tls, session, session_uid, sign_in_hint,
+            token_secret_file, revoked_tokens_file, forward_auth_header, owner, basic_auth_user, basic_auth_password, basic_auth_viewonly_password,
             encoder, pipelines, fps, bitrate, resize, max_viewers, fault, state_dir,
             turn_rest, turn_username, turn_password, turn_shared_secret;
             advertise, advertise_turn, turn, stun, allowed_origin, forward_auth_from

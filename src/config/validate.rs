@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::ice::IceConfig;
+use super::identity::{SessionUid, SignInHint};
 use super::layer::Layer;
+use crate::trusted_net::TrustedNet;
 use crate::wire::signal::Settings;
 
 /// What is streamed.
@@ -22,36 +24,6 @@ pub enum Source {
     },
     /// A moving test picture.
     Test,
-}
-
-/// A network in CIDR notation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrustedNet {
-    base: IpAddr,
-    bits: u8,
-}
-
-impl TrustedNet {
-    /// Parses `10.42.0.0/16`, or one address.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (base, bits) = match text.split_once('/') {
-            Some((base, bits)) => (base.parse().ok()?, bits.parse().ok()?),
-            None => (text.parse().ok()?, if text.contains(':') { 128 } else { 32 }),
-        };
-        let max = if matches!(base, IpAddr::V4(_)) { 32 } else { 128 };
-        (bits <= max).then_some(Self { base, bits })
-    }
-
-    /// True if `address` lies in it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let wide = |ip: IpAddr| match ip {
-            IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, true),
-            IpAddr::V6(v6) => (v6.to_bits(), false),
-        };
-        let ((base, base_v4), (address, v4)) = (wide(self.base), wide(address.to_canonical()));
-        let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
-        base_v4 == v4 && (base ^ address) & mask == 0
-    }
 }
 
 /// A proxy in front that says who somebody is.
@@ -120,6 +92,10 @@ pub struct ServeConfig {
     pub ice: IceConfig,
     /// The session's name.
     pub session: String,
+    /// Its UID, if it is one of Kubernetes'.
+    pub session_uid: Option<SessionUid>,
+    /// For people who come without a credential.
+    pub sign_in_hint: Option<SignInHint>,
     /// Signs tokens.
     pub token_secret_file: Option<PathBuf>,
     /// Ids of revoked tokens.
@@ -221,6 +197,8 @@ impl ServeConfig {
             advertise: layer.advertise.iter().map(|a| advertised(a)).collect::<Result<_, _>>()?,
             tls: tls(layer.tls.as_deref(), layer.tls_cert, layer.tls_key)?,
             session: layer.session.unwrap_or(host_name),
+            session_uid: parsed("session-uid", layer.session_uid.as_deref(), SessionUid::parse)?,
+            sign_in_hint: parsed("sign-in-hint", layer.sign_in_hint.as_deref(), SignInHint::parse)?,
             revoked_tokens_file: layer.revoked_tokens_file.or_else(|| {
                 let mut name = layer.token_secret_file.clone()?.into_os_string();
                 name.push(".revoked");
@@ -239,6 +217,14 @@ impl ServeConfig {
             state_dir: layer.state_dir,
         })
     }
+}
+
+fn parsed<T>(
+    name: &'static str,
+    given: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, &'static str>,
+) -> Result<Option<T>, ConfigError> {
+    given.map(|text| parse(text).map_err(|why| value(name, text, why))).transpose()
 }
 
 fn ranged(
@@ -348,6 +334,8 @@ mod tests {
         assert_eq!(wrong(Layer { fps: Some(4), ..base() }), "fps");
         assert_eq!(wrong(Layer { bitrate: Some(1), ..base() }), "bitrate");
         assert_eq!(wrong(Layer { source: Some("file".into()), ..base() }), "source");
+        assert_eq!(wrong(Layer { session_uid: Some("a b".into()), ..base() }), "session-uid");
+        assert_eq!(wrong(Layer { sign_in_hint: Some(String::new()), ..base() }), "sign-in-hint");
         assert_eq!(wrong(Layer { advertise: vec!["0.0.0.0".into()], ..base() }), "advertise");
         assert_eq!(wrong(Layer { allowed_origin: vec!["*".into()], ..base() }), "allowed-origin");
         let forward = Layer {
@@ -379,15 +367,6 @@ mod tests {
         assert_eq!(given(None, None, Some("k")), half("tls-key", "tls-cert"));
         assert_eq!(given(Some("self-signed"), Some("c"), Some("k")), Err(ConfigError::TwoTls));
         assert!(matches!(given(Some("on"), None, None), Err(ConfigError::Value { name: "tls", .. })));
-    }
-
-    #[test]
-    fn networks() {
-        let net = TrustedNet::parse("10.42.0.0/16").unwrap();
-        assert!(net.contains([10, 42, 9, 9].into()) && !net.contains([10, 43, 0, 1].into()));
-        assert!(net.contains("::ffff:10.42.0.1".parse().unwrap()));
-        assert!(!TrustedNet::parse("::/0").unwrap().contains([10, 42, 0, 1].into()));
-        assert!(TrustedNet::parse("0.0.0.0/0").unwrap().contains([1, 2, 3, 4].into()));
     }
 
     #[test]

@@ -1,33 +1,19 @@
 //! PURE. One function turns a credential into a [`Principal`]; everything that asks who somebody is uses it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::config::{Basic, ForwardAuth};
 use crate::session::Principal;
+use crate::token;
 use crate::wire::signal::Right;
-
-/// What a token says (RFC 7519).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
-    /// Id, by which it is revoked.
-    pub jti: String,
-    /// The session that it is for.
-    pub aud: String,
-    /// What its bearer may do.
-    pub rights: BTreeSet<Right>,
-    /// Seconds since the Unix epoch.
-    pub exp: u64,
-}
 
 /// Why somebody is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -41,6 +27,9 @@ pub enum Denied {
     /// Another site's page.
     #[error("this origin may not open the session; see --allowed-origin")]
     Origin,
+    /// Somebody who is known, and may do other things.
+    #[error("this credential does not give the right for that")]
+    Forbidden,
 }
 
 /// Everything that authentication needs.
@@ -55,14 +44,6 @@ pub struct Auth {
     pub forward: Option<ForwardAuth>,
     /// Other origins that are let in.
     pub allowed_origins: Vec<String>,
-}
-
-/// Signs a token.
-///
-/// # Errors
-/// When the claims cannot be written, which no value of theirs causes.
-pub fn sign(secret: &[u8], claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret))
 }
 
 impl Auth {
@@ -143,14 +124,10 @@ impl Auth {
     }
 
     fn token(&self, token: &str, revoked: &HashSet<String>, now: u64) -> Option<Principal> {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_audience(&[&self.session]);
-        validation.set_required_spec_claims(&["exp", "aud"]);
-        // Time is an argument here.
-        validation.validate_exp = false;
-        let key = DecodingKey::from_secret(self.secret.as_deref()?);
-        let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation).ok()?.claims;
-        if claims.exp <= now || revoked.contains(&claims.jti) || !claims.rights.contains(&Right::View) {
+        let claims = token::verify(self.secret.as_deref()?, token, &self.session, now)?;
+        // A token that gives neither the picture nor the API is of no use to anybody.
+        let of_use = [Right::View, Right::Operate].iter().any(|right| claims.rights.contains(right));
+        if revoked.contains(&claims.jti) || !of_use {
             return None;
         }
         Some(Principal { subject: claims.jti, rights: claims.rights, expires: Some(claims.exp) })

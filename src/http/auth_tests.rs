@@ -1,5 +1,8 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::config::TrustedNet;
+use crate::token::{Claims, sign};
 
 const NOW: u64 = 1_000_000;
 const SECRET: &[u8] = b"a secret of thirty-two bytes ....";
@@ -59,6 +62,13 @@ fn one_changed_field_is_refused() {
     let revoked: HashSet<String> = ["id-1".to_owned()].into();
     let h = headers(&[("authorization", &bearer(SECRET, &claims()))]);
     assert!(auth().principal(&h, [127, 0, 0, 1].into(), &revoked, NOW).is_err());
+}
+
+#[test]
+fn an_operators_token_gives_its_right_and_no_picture() {
+    let operator = Claims { rights: [Right::Operate].into(), ..claims() };
+    let principal = who(&auth(), &[("authorization", &bearer(SECRET, &operator))]).unwrap();
+    assert!(principal.may(Right::Operate) && !principal.may(Right::View));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The page, the API and the WebSocket: everything of the one port that is HTTP.
 
+mod api;
 mod assets;
 pub mod auth;
 mod routes;
@@ -14,7 +15,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::session::Principal;
+use crate::config::{SessionUid, SignInHint};
+use crate::session::{Notice, Principal};
+use crate::wire::api::Activity;
 use crate::wire::signal::ClientMessage;
 
 use self::auth::Auth;
@@ -63,10 +66,23 @@ pub trait Gateway: Send + Sync + 'static {
     fn socket_event(&self, socket: u64, event: SocketEvent) -> bool;
     /// `/api/status`.
     fn status(&self) -> impl Future<Output = serde_json::Value> + Send;
+    /// `/api/activity`; nothing if the gateway has stopped or is overloaded.
+    fn activity(&self) -> impl Future<Output = Option<Activity>> + Send;
+    /// `/api/notice`: tells every viewer, now and later; false if the gateway has stopped or is overloaded.
+    fn notice(&self, notice: Option<Notice>) -> impl Future<Output = bool> + Send;
     /// `/metrics`, in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// True once a frame has been captured and encoded.
     fn ready(&self) -> bool;
+}
+
+/// What anybody is told who asks.
+#[derive(Clone, Debug, Default)]
+pub struct Front {
+    /// Whose gateway this is: a header of every answer.
+    pub session_uid: Option<SessionUid>,
+    /// How to get in: for whoever has no credential.
+    pub sign_in_hint: Option<SignInHint>,
 }
 
 /// The list of revoked tokens, and the time and size of the file that it was read from.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -12,29 +13,40 @@ use tokio_util::task::TaskTracker;
 
 use super::auth::Denied;
 use super::site::{Peer, Permit};
-use super::{Gateway, Guard, assets, socket, unix_now};
+use super::{Front, Gateway, Guard, api, assets, socket, unix_now};
 use crate::session::Principal;
+use crate::wire::api::SESSION_UID;
+use crate::wire::signal::Right;
 
 /// What every route shares.
 pub(super) struct Shared<G> {
     pub gateway: Arc<G>,
     pub guard: Arc<Guard>,
+    pub front: Front,
     pub sockets: TaskTracker,
 }
 
 pub(super) type App<G> = Arc<Shared<G>>;
 
 pub(super) fn router<G: Gateway>(shared: App<G>) -> Router {
-    Router::new()
+    let uid = shared.front.session_uid.as_ref().and_then(|uid| HeaderValue::from_str(uid.as_str()).ok());
+    let router = Router::new()
         .route("/", get(|| async { assets::asset("") }))
         .route("/{*path}", get(|Path(path): Path<String>| async move { assets::asset(&path) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<G>))
         .route("/api/session", post(swap_token::<G>))
-        .route("/api/status", get(status::<G>))
-        .route("/metrics", get(metrics::<G>))
+        .route("/api/status", get(api::status::<G>))
+        .route("/api/activity", get(api::activity::<G>))
+        .route("/api/notice", post(api::notice::<G>))
+        .route("/metrics", get(api::metrics::<G>))
         .route("/ws", get(websocket::<G>))
-        .with_state(shared)
+        .with_state(shared);
+    let Some(uid) = uid else { return router };
+    router.layer(map_response(move |mut response: Response| {
+        response.headers_mut().insert(SESSION_UID, uid.clone());
+        std::future::ready(response)
+    }))
 }
 
 impl<G: Gateway> Shared<G> {
@@ -42,13 +54,27 @@ impl<G: Gateway> Shared<G> {
         self.guard.principal(headers, peer.address.ip())
     }
 
-    fn refuse(&self, denied: Denied) -> Response {
+    /// Who sends this, if one of these rights is theirs.
+    pub(super) fn permitted(
+        &self,
+        headers: &HeaderMap,
+        peer: Peer,
+        one_of: &[Right],
+    ) -> Result<Principal, Denied> {
+        let principal = self.principal(headers, peer)?;
+        if one_of.iter().any(|right| principal.may(*right)) { Ok(principal) } else { Err(Denied::Forbidden) }
+    }
+
+    pub(super) fn refuse(&self, denied: Denied) -> Response {
         let status = match denied {
             Denied::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Denied::Host | Denied::Origin => StatusCode::FORBIDDEN,
+            Denied::Host | Denied::Origin | Denied::Forbidden => StatusCode::FORBIDDEN,
         };
-        let body =
-            Json(json!({ "code": format!("{denied:?}").to_lowercase(), "message": denied.to_string() }));
+        let mut body = json!({ "code": format!("{denied:?}").to_lowercase(), "message": denied.to_string() });
+        if let Some(hint) = self.front.sign_in_hint.as_ref().filter(|_| status == StatusCode::UNAUTHORIZED) {
+            body["hint"] = hint.as_str().into();
+        }
+        let body = Json(body);
         if status == StatusCode::UNAUTHORIZED && self.guard.auth.asks_for_password() {
             return (status, [(header::WWW_AUTHENTICATE, "Basic realm=\"Deskgate\"")], body).into_response();
         }
@@ -74,7 +100,8 @@ async fn swap_token<G: Gateway>(
     if headers.contains_key(header::AUTHORIZATION) {
         headers.remove(header::COOKIE);
     }
-    let principal = match app.principal(&headers, peer) {
+    // The cookie is the page's, and the page shows the picture.
+    let principal = match app.permitted(&headers, peer, &[Right::View]) {
         Ok(principal) => principal,
         Err(denied) => return app.refuse(denied),
     };
@@ -97,38 +124,13 @@ async fn swap_token<G: Gateway>(
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
 }
 
-async fn status<G: Gateway>(
-    State(app): State<App<G>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Response {
-    match app.principal(&headers, peer) {
-        Ok(_) => Json(app.gateway.status().await).into_response(),
-        Err(denied) => app.refuse(denied),
-    }
-}
-
-async fn metrics<G: Gateway>(
-    State(app): State<App<G>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Response {
-    match app.principal(&headers, peer) {
-        Ok(_) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], app.gateway.metrics()).into_response()
-        }
-        Err(denied) => app.refuse(denied),
-    }
-}
-
 async fn websocket<G: Gateway>(
     State(app): State<App<G>>,
     Extension(peer): Extension<Peer>,
     Extension(permit): Extension<Permit>,
     request: Request,
 ) -> Response {
-    match app.principal(request.headers(), peer) {
+    match app.permitted(request.headers(), peer, &[Right::View]) {
         Ok(principal) => {
             let visitor = socket::Visitor { principal, tls: peer.tls };
             socket::upgrade(app.gateway.clone(), &app.sockets, visitor, permit, request)

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 use super::routes::{self, Shared};
-use super::{Gateway, Guard};
+use super::{Front, Gateway, Guard};
 
 /// A connection without a whole request head by then is closed.
 pub const HEAD: Duration = Duration::from_secs(10);
@@ -38,8 +38,8 @@ pub struct Site {
 
 impl Site {
     /// The page, the API and the WebSocket of `gateway`; WebSockets run in `sockets`.
-    pub fn new<G: Gateway>(gateway: Arc<G>, guard: Arc<Guard>, sockets: TaskTracker) -> Self {
-        Self { router: routes::router(Arc::new(Shared { gateway, guard, sockets })) }
+    pub fn new<G: Gateway>(gateway: Arc<G>, guard: Arc<Guard>, front: Front, sockets: TaskTracker) -> Self {
+        Self { router: routes::router(Arc::new(Shared { gateway, guard, front, sockets })) }
     }
 
     /// Serves requests until the connection ends.

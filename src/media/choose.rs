@@ -95,7 +95,7 @@ pub fn codecs(catalog: &Catalog, forced: Option<&str>) -> Vec<Codec> {
 /// Orders the entries of `codec`. A forced name narrows only the codec that it belongs to, so that a viewer who
 /// cannot decode that codec still gets a picture.
 pub fn choose(catalog: &Catalog, codec: Codec, host: &Host, forced: Option<&str>) -> Choice {
-    let forced = forced.filter(|name| catalog.of(codec).any(|entry| answers_to(entry, name)));
+    let forced = narrowed(catalog, codec, forced);
     let mut choice = Choice { candidates: Vec::new(), passed_over: Vec::new() };
     for entry in catalog.of(codec) {
         match passed_over(entry, host, forced) {
@@ -104,6 +104,11 @@ pub fn choose(catalog: &Catalog, codec: Codec, host: &Host, forced: Option<&str>
         }
     }
     choice
+}
+
+/// A forced name, if it narrows this codec.
+pub(super) fn narrowed<'a>(catalog: &Catalog, codec: Codec, forced: Option<&'a str>) -> Option<&'a str> {
+    forced.filter(|name| catalog.of(codec).any(|entry| answers_to(entry, name)))
 }
 
 /// Why `entry` cannot be tried on `host`, if so.

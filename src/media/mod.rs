@@ -5,7 +5,7 @@
 //!                                                    probe ─────────────────▶ runner
 //! ```
 //!
-//! [`catalog`], [`choose`], [`budget`], [`watchdog`], [`picture`], [`matrix`] and [`annexb`] are pure; [`runner`] drives one
+//! [`catalog`], [`choose`], [`ranking`], [`budget`], [`watchdog`], [`picture`], [`matrix`] and [`annexb`] are pure; [`runner`] drives one
 //! GStreamer pipeline; [`rendition`] keeps one running; [`host`] and [`probe`] ask this machine what it can do.
 //! `gstreamer::init` must have succeeded before anything but the pure parts is used.
 
@@ -18,6 +18,7 @@ pub mod matrix;
 pub mod picture;
 mod pipeline;
 pub mod probe;
+pub mod ranking;
 pub mod rendition;
 pub mod runner;
 mod syntax;

@@ -19,6 +19,7 @@ use super::link::{Command, Link};
 use super::metrics::Metrics;
 use super::renditions::Renditions;
 use crate::capture::{CaptureEvent, CaptureHandle, CursorImage};
+use crate::config::SessionUid;
 use crate::desktop::{DesktopEvent, DesktopHandle};
 use crate::frame::{Codec, Size};
 use crate::http::{SocketEvent, ToSocket, unix_now};
@@ -40,6 +41,8 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 pub struct Parts {
     /// The session's name.
     pub name: String,
+    /// Its UID, if it is one of Kubernetes'.
+    pub uid: Option<SessionUid>,
     /// Signs tickets.
     pub ticket_key: Vec<u8>,
     /// The session.
@@ -219,8 +222,17 @@ impl Heart {
                     tracing::debug!(%error, "a media connection was refused");
                 }
             }
-            // Nobody waits for it any more if this fails.
+            // Nobody waits for these any more if sending fails.
             Command::Status(reply) => drop(reply.send(self.status(now))),
+            Command::Activity(reply) => drop(reply.send(self.parts.session.activity(now))),
+            Command::Notice { notice, done } => {
+                match &notice {
+                    Some(notice) => tracing::info!(%notice, "viewers are told"),
+                    None => tracing::info!("nothing is going to happen any more"),
+                }
+                self.parts.session.handle(Input::Notice(notice), now);
+                let _ = done.send(());
+            }
             Command::Shutdown => {
                 self.parts.session.handle(Input::Shutdown, now);
                 self.stopping = true;
@@ -333,13 +345,13 @@ impl Heart {
                     code = "encoder-fallback",
                     "encoder left"
                 );
-                self.parts.renditions.left(codec, format!("{from}: {reason}"));
+                self.parts.renditions.left(codec, &from, &reason);
                 self.parts.capture.refresh();
             }
             RenditionEvent::Exhausted { reasons } => {
                 let reason = reasons.iter().map(|(e, r)| format!("{e}: {r}")).collect::<Vec<_>>().join("; ");
                 tracing::error!(codec = codec.name(), reason, code = "no-encoder", "no encoder works");
-                self.parts.renditions.exhausted(codec);
+                self.parts.renditions.exhausted(codec, &reasons);
                 self.parts.session.handle(Input::NoEncoder { codec, reason }, now);
             }
         }

@@ -14,9 +14,11 @@ use crate::desktop::DesktopEvent;
 use crate::frame::Codec;
 use crate::http::{Gateway, SocketEvent};
 use crate::media::rendition::RenditionEvent;
+use crate::session::Notice;
 use crate::transport::net::Waker;
 use crate::transport::packetize::PacketizedFrame;
 use crate::transport::streams::Accepted;
+use crate::wire::api::Activity;
 
 /// Commands that may wait. The loop never blocks, so that many mean that it is being flooded.
 const QUEUE: usize = 4_096;
@@ -56,6 +58,15 @@ pub enum Command {
     Media(Accepted),
     /// Somebody wants `/api/status`.
     Status(oneshot::Sender<Value>),
+    /// Somebody wants `/api/activity`.
+    Activity(oneshot::Sender<Activity>),
+    /// Viewers are to be told something, or no longer.
+    Notice {
+        /// What.
+        notice: Option<Notice>,
+        /// Told when they are.
+        done: oneshot::Sender<()>,
+    },
     /// Stop.
     Shutdown,
 }
@@ -137,6 +148,18 @@ impl Gateway for Link {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Status(reply));
         answer.await.unwrap_or_else(|_| serde_json::json!({ "error": "the gateway is stopping" }))
+    }
+
+    async fn activity(&self) -> Option<Activity> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Activity(reply));
+        answer.await.ok()
+    }
+
+    async fn notice(&self, notice: Option<Notice>) -> bool {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Notice { notice, done });
+        answer.await.is_ok()
     }
 
     fn metrics(&self) -> String {

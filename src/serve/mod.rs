@@ -41,12 +41,13 @@ use crate::config::{self, Fault, ServeConfig, Source};
 use crate::desktop;
 use crate::display::{BadDisplayName, DisplayName};
 use crate::frame::Size;
-use crate::http::Guard;
 use crate::http::auth::Auth;
 use crate::http::site::Site;
+use crate::http::{Front, Guard};
 use crate::media::catalog::{Catalog, CatalogError};
 use crate::media::choose::{self, UnknownEncoder};
 use crate::media::host;
+use crate::media::ranking::Ranking;
 use crate::session::{Session, SessionConfig};
 use crate::transport::mux::Mux;
 use crate::transport::net::{Net, Waker};
@@ -127,7 +128,7 @@ pub fn run(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<(), 
 async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let candidates = encoders(&config)?;
+    let encoders = encoders(&config)?;
     let waker = Waker::new()?;
     let (listener, mut net, addresses) = bind(&config, waker.clone()).await?;
     let bound = addresses.bound();
@@ -141,7 +142,7 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     let ticket_key = secrets::ticket_key(secret.as_deref(), config.state_dir.clone(), &config.session)?;
     let metrics = Arc::new(Metrics::default());
     let (link, queue) = Link::new(waker, metrics.clone());
-    let parts = parts(&config, ticket_key, net, addresses, candidates, metrics, &link)?;
+    let parts = parts(&config, ticket_key, net, addresses, encoders, metrics, &link)?;
     tokio::spawn(parts.ice.clone().keep(config.session.clone()));
     let (alive, ended) = oneshot::channel::<()>();
     let heart = thread::Builder::new().name("gateway".to_owned()).spawn(move || {
@@ -150,6 +151,7 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
         Heart::new(parts, queue).run();
     })?;
 
+    let front = Front { session_uid: config.session_uid, sign_in_hint: config.sign_in_hint };
     let auth = Auth {
         session: config.session,
         secret,
@@ -159,7 +161,7 @@ async fn serve(config: ServeConfig, started: impl FnOnce(SocketAddr)) -> Result<
     };
     let guard = Arc::new(Guard::new(auth, config.revoked_tokens_file));
     let sockets = TaskTracker::new();
-    let site = Site::new(Arc::new(link.clone()), guard.clone(), sockets.clone());
+    let site = Site::new(Arc::new(link.clone()), guard.clone(), front, sockets.clone());
     let port = Port { site, link: link.clone(), tls: tls.as_ref().map(Tls::acceptor) };
     let serving = tokio::spawn(listener::serve(listener, port));
     if let Some(tls) = tls {
@@ -244,7 +246,8 @@ fn parts(
     };
     Ok(Parts {
         name: config.session.clone(),
-        session: Session::new(session, ticket_key.clone()),
+        uid: config.session_uid.clone(),
+        session: Session::new(session, ticket_key.clone(), Instant::now()),
         ice: IceServers::new(config.ice.clone(), crypto.clone()),
         mux: Mux::new(crypto, secrets::turn_secret(&ticket_key), Instant::now()),
         ticket_key,
@@ -321,10 +324,13 @@ fn encoders(config: &ServeConfig) -> Result<Encoders, ServeError> {
     }
     let host = host::detect(&catalog);
     let forced = config.encoder.as_deref();
-    let candidates: Encoders = choose::codecs(&catalog, forced)
+    let candidates: Vec<_> = choose::codecs(&catalog, forced)
         .into_iter()
         .map(|codec| (codec, choose::choose(&catalog, codec, &host, forced).candidates))
         .filter(|(_, entries)| !entries.is_empty())
         .collect();
-    if candidates.is_empty() { Err(ServeError::NoEncoder) } else { Ok(candidates) }
+    if candidates.is_empty() {
+        return Err(ServeError::NoEncoder);
+    }
+    Ok(Encoders { candidates, ranking: Ranking::new(&catalog, &host, forced) })
 }

@@ -11,6 +11,7 @@ use super::metrics::Metrics;
 use crate::capture::CaptureHandle;
 use crate::frame::{Codec, Size};
 use crate::media::catalog::Entry;
+use crate::media::ranking::Ranking;
 use crate::media::rendition::{OnRendition, Rendition, RenditionConfig, RenditionEvent};
 use crate::transport::packetize::{PacketizedFrame, Packetizer};
 use crate::wire::signal::Settings;
@@ -25,8 +26,13 @@ fn frame_bytes(bitrate_kbps: u32, fps: u32) -> usize {
     (bitrate_kbps * 125 / fps.max(1)) as usize
 }
 
-/// What to try for each codec, the preferred codec first.
-pub type Encoders = Vec<(Codec, Vec<Arc<Entry>>)>;
+/// What there is to encode by.
+pub struct Encoders {
+    /// What to try for each codec, the preferred codec first.
+    pub candidates: Vec<(Codec, Vec<Arc<Entry>>)>,
+    /// Everything, and what became of it.
+    pub ranking: Ranking,
+}
 
 struct Running {
     id: u64,
@@ -43,7 +49,7 @@ struct Running {
 
 /// See the module.
 pub struct Renditions {
-    candidates: Encoders,
+    encoders: Encoders,
     /// Codecs for which every encoder failed, until one works again.
     exhausted: BTreeSet<Codec>,
     running: BTreeMap<Codec, Running>,
@@ -62,17 +68,17 @@ pub struct Renditions {
 }
 
 impl Renditions {
-    /// No renditions; `candidates` are what to try.
+    /// No renditions; `encoders` are what to try.
     pub fn new(
-        candidates: Encoders,
+        encoders: Encoders,
         settings: Settings,
         link: Link,
         capture: CaptureHandle,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            trial: candidates.first().map(|(codec, _)| *codec),
-            candidates,
+            trial: encoders.candidates.first().map(|(codec, _)| *codec),
+            encoders,
             exhausted: BTreeSet::new(),
             running: BTreeMap::new(),
             ending: BTreeMap::new(),
@@ -89,8 +95,8 @@ impl Renditions {
 
     /// Codecs that can be offered, the preferred first; all of them if none works at the moment.
     pub fn usable(&self) -> Vec<Codec> {
-        let (bad, good): (Vec<Codec>, Vec<Codec>) =
-            self.candidates.iter().map(|(codec, _)| *codec).partition(|codec| self.exhausted.contains(codec));
+        let codecs = self.encoders.candidates.iter().map(|(codec, _)| *codec);
+        let (bad, good): (Vec<Codec>, Vec<Codec>) = codecs.partition(|codec| self.exhausted.contains(codec));
         if good.is_empty() { bad } else { good }
     }
 
@@ -154,20 +160,23 @@ impl Renditions {
     /// An encoder runs: its name, and why an earlier one was left.
     pub fn started(&mut self, codec: Codec, encoder: String) -> Option<String> {
         self.exhausted.remove(&codec);
+        self.encoders.ranking.works(codec, &encoder);
         let running = self.running.get_mut(&codec)?;
         running.encoder = Some(encoder);
         running.fallback.clone()
     }
 
     /// An encoder was left.
-    pub fn left(&mut self, codec: Codec, why: String) {
+    pub fn left(&mut self, codec: Codec, encoder: &str, why: &str) {
+        self.encoders.ranking.fails(codec, encoder, why);
         if let Some(running) = self.running.get_mut(&codec) {
-            running.fallback = Some(why);
+            running.fallback = Some(format!("{encoder}: {why}"));
         }
     }
 
     /// No encoder is left: viewers that connect from now on get another codec, if there is one.
-    pub fn exhausted(&mut self, codec: Codec) {
+    pub fn exhausted(&mut self, codec: Codec, reasons: &[(String, String)]) {
+        reasons.iter().for_each(|(encoder, why)| self.encoders.ranking.fails(codec, encoder, why));
         self.exhausted.insert(codec);
         // The last one stays on trial: its rendition tries again, and `/readyz` waits for it.
         if self.trial == Some(codec) {
@@ -190,6 +199,11 @@ impl Renditions {
             })
         };
         self.running.iter().map(row).collect()
+    }
+
+    /// What works and what does not, for `/api/status`.
+    pub fn ranking(&self) -> &Ranking {
+        &self.encoders.ranking
     }
 
     fn each(&self, f: impl Fn(&Rendition)) {
@@ -223,7 +237,8 @@ impl Renditions {
     }
 
     fn begin(&mut self, codec: Codec) {
-        let Some((_, candidates)) = self.candidates.iter().find(|(c, _)| *c == codec) else { return };
+        let candidates = &self.encoders.candidates;
+        let Some((_, candidates)) = candidates.iter().find(|(c, _)| *c == codec) else { return };
         let id = self.next_id;
         self.next_id += 1;
         let config =

@@ -7,17 +7,22 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::heart::{Heart, TICK};
-use crate::wire::signal::MediaPath;
+use crate::wire::api::{Display, Stream};
+use crate::wire::signal::{DisplayState, MediaPath, Status};
 
 impl Heart {
     pub(super) fn status(&self, now: Instant) -> Value {
         let parts = &self.parts;
         let stats = parts.capture.stats();
         let refused = parts.mux.refused();
+        let status = parts.session.status();
+        let stream = self.stream_state(&status);
         json!({
             "session": parts.name,
-            "ready": parts.link.flags().ready.load(Ordering::Relaxed),
-            "status": parts.session.status(),
+            "sessionUid": parts.uid.as_ref().map(|uid| uid.as_str()),
+            "ready": stream.ready,
+            "stream": stream,
+            "status": status,
             "screen": self.size,
             "capture": {
                 "fresh": stats.fresh, "repeats": stats.repeats, "polls": stats.polls,
@@ -31,6 +36,19 @@ impl Heart {
                 "excess": refused.excess,
             },
         })
+    }
+
+    /// Whether there is a picture to be had, for programs.
+    fn stream_state(&self, status: &Status) -> Stream {
+        let (parts, state) = (&self.parts, status.display);
+        // With the display there, the message is of something else.
+        let message = if state == DisplayState::Waiting { status.message.clone() } else { String::new() };
+        Stream {
+            ready: parts.link.flags().ready.load(Ordering::Relaxed),
+            display: Display { state, message },
+            encoder: parts.renditions.ranking().in_use(),
+            unusable: parts.renditions.ranking().unusable(),
+        }
     }
 
     /// Everybody that media is sent to, or is to be: by WebRTC, or on a WebSocket.

@@ -7,23 +7,23 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// Shorter secrets can be guessed (RFC 7518 §3.2 wants as many bits as the hash has).
-const MIN_SECRET: usize = 32;
+use crate::token;
 
 /// Reads the file of `--token-secret-file`.
 ///
 /// # Errors
 /// When it cannot be read or is too short; the message names the file.
 pub fn token_secret(file: &Path) -> io::Result<Vec<u8>> {
-    let named =
-        |e: io::Error| io::Error::new(e.kind(), format!("--token-secret-file {}: {e}", file.display()));
-    let text = fs::read(file).map_err(named)?;
-    let secret = text.trim_ascii().to_vec();
-    if secret.len() < MIN_SECRET {
-        let why = format!("the secret has {} bytes, at least {MIN_SECRET} are needed", secret.len());
-        return Err(named(io::Error::new(io::ErrorKind::InvalidData, why)));
-    }
-    Ok(secret)
+    let named = |kind, why: &dyn std::fmt::Display| {
+        let file = file.display();
+        let text = format!(
+            "--token-secret-file {file}: {why} (make one with: head -c 32 /dev/urandom | base64 > {file})"
+        );
+        io::Error::new(kind, text)
+    };
+    let text = fs::read(file).map_err(|error| named(error.kind(), &error))?;
+    let secret = token::secret(&text).map_err(|error| named(io::ErrorKind::InvalidData, &error))?;
+    Ok(secret.to_vec())
 }
 
 /// The key of resume tickets: derived from the token secret, else kept in `state_dir`, so that tickets hold
@@ -90,10 +90,18 @@ mod tests {
     }
 
     #[test]
-    fn short_secrets_are_refused_with_the_file_name() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "short\n").unwrap();
-        let error = token_secret(file.path()).unwrap_err().to_string();
-        assert!(error.contains(&file.path().display().to_string()) && error.contains("32"), "{error}");
+    fn secrets_that_are_missing_empty_or_short_are_refused_with_the_file_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        let refused = |word: &str| {
+            let error = token_secret(&file).unwrap_err().to_string();
+            assert!(error.contains(&file.display().to_string()) && error.contains(word), "{error}");
+            assert!(error.contains("/dev/urandom"), "what to do: {error}");
+        };
+        refused("No such file");
+        fs::write(&file, " \n").unwrap();
+        refused("is empty");
+        fs::write(&file, "short\n").unwrap();
+        refused("32");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::action::DesktopAction;
+use super::notice::Notice;
 use super::phase::PhaseChange;
 use super::principal::Principal;
 use super::ticket::Ticket;
@@ -149,6 +150,8 @@ pub enum Input {
         /// Their ids.
         tokens: HashSet<String>,
     },
+    /// Something is going to happen to the desktop, or nothing any more.
+    Notice(Option<Notice>),
     /// The gateway stops.
     Shutdown,
 }

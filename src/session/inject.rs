@@ -35,6 +35,15 @@ fn is_older(seq: u32, newest: Option<u32>) -> bool {
     newest.is_some_and(|newest| newest.wrapping_sub(seq) as i32 > 0)
 }
 
+/// True for what somebody does; a page says more by itself, when it gets or loses the focus.
+fn is_activity(event: &InputEvent) -> bool {
+    match event {
+        InputEvent::Heartbeat(held) => !held.is_empty(),
+        InputEvent::Release | InputEvent::Locks { .. } => false,
+        _ => true,
+    }
+}
+
 fn clamp(point: Point, size: Size) -> Point {
     Point { x: point.x.min(size.width.saturating_sub(1)), y: point.y.min(size.height.saturating_sub(1)) }
 }
@@ -72,6 +81,9 @@ impl Session {
     }
 
     fn inject(&mut self, id: u32, event: InputEvent, now: Instant) {
+        if is_activity(&event) {
+            self.activity.input(now);
+        }
         let size = self.report.size();
         let Some(viewer) = self.viewers.get_mut(&id) else { return };
         let at = |p: Point| size.map(|s| clamp(p, s));

@@ -8,11 +8,13 @@
 //! - Nobody looking means nothing fed.
 
 pub mod action;
+mod activity;
 mod control;
 mod event;
 mod held;
 mod inject;
 mod keyframes;
+mod notice;
 mod phase;
 mod principal;
 mod rate;
@@ -26,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 pub use self::event::{Input, Output};
+pub use self::notice::{BadNotice, Notice};
 pub use self::phase::PhaseChange;
 pub use self::principal::Principal;
 pub use self::rate::Bucket;
@@ -33,6 +36,7 @@ use self::rate::Buckets;
 pub use self::ticket::{Ticket, TicketError};
 
 use self::action::DesktopAction;
+use self::activity::Activity;
 use self::control::Control;
 use self::event::earliest;
 use self::keyframes::KeyframeRation;
@@ -40,6 +44,7 @@ use self::phase::PhaseLock;
 use self::report::Report;
 use self::viewer::{Media, Viewer, Viewport};
 use crate::frame::{Codec, STANDARD_DPI, ScreenMode};
+use crate::wire::api;
 use crate::wire::signal::{
     ByeReason, ClientMessage, ErrorCode, MediaPath, Right, ServerMessage, Settings, screens_of,
 };
@@ -90,6 +95,8 @@ pub struct Session {
     /// What the screen's density was last asked to be.
     dpi: u16,
     pointer: inject::Overlay,
+    activity: Activity,
+    notice: Option<Notice>,
     outputs: VecDeque<Output>,
     /// Seconds since the Unix epoch, for tickets; moved on by the caller.
     unix_now: u64,
@@ -98,8 +105,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session without viewers. `ticket_key` signs resume tickets.
-    pub fn new(config: SessionConfig, ticket_key: Vec<u8>) -> Self {
+    /// A session without viewers that begins at `now`. `ticket_key` signs resume tickets.
+    pub fn new(config: SessionConfig, ticket_key: Vec<u8>, now: Instant) -> Self {
         Self {
             settings: config.settings,
             config,
@@ -118,6 +125,8 @@ impl Session {
             resize: None,
             dpi: STANDARD_DPI,
             pointer: inject::Overlay::default(),
+            activity: Activity::new(now),
+            notice: None,
             outputs: VecDeque::new(),
             unix_now: 0,
             tickets_renewed: 0,
@@ -199,8 +208,10 @@ impl Session {
             }
             Input::NoEncoder { codec, reason } => self.report.no_encoder(codec, reason),
             Input::Revoked { tokens } => self.revoked(&tokens, now),
+            Input::Notice(notice) => self.post(notice, now),
             Input::Shutdown => self.shutdown(),
         }
+        self.count_viewers(now);
         self.tell_status();
     }
 
@@ -227,6 +238,7 @@ impl Session {
             self.outputs.push_back(Output::Resize(wanted));
         }
         self.flush_overlay(now);
+        self.count_viewers(now);
         self.tell_status();
     }
 
@@ -251,6 +263,11 @@ impl Session {
     /// Viewers that are here.
     pub fn viewer_count(&self) -> usize {
         self.viewers.len()
+    }
+
+    /// For `/api/activity`.
+    pub fn activity(&self, now: Instant) -> api::Activity {
+        self.activity.report(now)
     }
 
     /// How media reaches a viewer.
@@ -310,7 +327,7 @@ impl Session {
         };
         self.outputs.push_back(Output::Joined { socket, viewer });
         // Before anything else is said, and so before who has control; a newer ticket tells that.
-        self.greet(viewer, resumed);
+        self.greet(viewer, resumed, now);
         if self.may(viewer, Right::Control) {
             let before = self.control.holder();
             let had_it = ticket.is_some_and(|t| t.control);
@@ -360,7 +377,7 @@ impl Session {
         id
     }
 
-    fn greet(&mut self, viewer: u32, resumed: bool) {
+    fn greet(&mut self, viewer: u32, resumed: bool, now: Instant) {
         let Some(v) = self.viewers.get(&viewer) else { return };
         let message = ServerMessage::Hello {
             version: 1,
@@ -381,6 +398,10 @@ impl Session {
         }
         if let Some((caps, num)) = self.locks {
             self.send(viewer, ServerMessage::Locks { caps, num });
+        }
+        if let Some(notice) = &self.notice {
+            let notice = Some(notice.for_viewers(now));
+            self.send(viewer, ServerMessage::Notice { notice });
         }
     }
 
@@ -501,6 +522,23 @@ impl Session {
         self.outputs.push_back(Output::Desktop(DesktopAction::Controlled(false)));
     }
 
+    /// The same again is no news: who has closed it is not to see it again.
+    fn post(&mut self, notice: Option<Notice>, now: Instant) {
+        let same = match (&self.notice, &notice) {
+            (Some(old), Some(new)) => old.says_the_same(new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        if !same {
+            let notice = notice.as_ref().map(|notice| notice.for_viewers(now));
+            self.broadcast(&ServerMessage::Notice { notice });
+        }
+        self.notice = notice;
+    }
+
+    fn count_viewers(&mut self, now: Instant) {
+        self.activity.viewers(self.viewers.values().filter(|v| !v.is_gone()).count(), now);
+    }
+
     fn may(&self, viewer: u32, right: Right) -> bool {
         self.viewers.get(&viewer).is_some_and(|v| v.may(right))
     }
@@ -539,5 +577,7 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+mod presence_tests;
 #[cfg(test)]
 mod tests;

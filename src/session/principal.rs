@@ -26,6 +26,11 @@ impl Principal {
         Self { subject: subject.into(), rights: [Right::View].into(), expires: None }
     }
 
+    /// True if it has this right.
+    pub fn may(&self, right: Right) -> bool {
+        self.rights.contains(&right)
+    }
+
     /// The same with no more than the rights that are wanted, if any are named; everybody is here to look.
     pub fn limited_to(mut self, wanted: Option<&[Right]>) -> Self {
         let kept =

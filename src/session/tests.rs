@@ -5,31 +5,31 @@ use crate::wire::signal::{ControlAction, CssSize, Feedback, Fit, SettingsChange}
 
 const SCREEN_SIZE: Size = Size { width: 1280, height: 720 };
 
-struct Rig {
-    session: Session,
-    now: Instant,
+pub(super) struct Rig {
+    pub session: Session,
+    pub now: Instant,
     seq: u32,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let config = SessionConfig {
             name: "s".into(),
             settings: Settings { bitrate_kbps: 8_000, fps: 60 },
             max_viewers: 4,
             resizable: true,
         };
-        let mut session = Session::new(config, b"key".to_vec());
         let now = Instant::now();
+        let mut session = Session::new(config, b"key".to_vec(), now);
         session.handle(Input::Display { size: SCREEN_SIZE, can_resize: true }, now);
         Self { session, now, seq: 0 }
     }
 
-    fn drain(&mut self) -> Vec<Output> {
+    pub fn drain(&mut self) -> Vec<Output> {
         std::iter::from_fn(|| self.session.poll()).collect()
     }
 
-    fn hello(&mut self, socket: u64, principal: Principal, ticket: Option<Ticket>) -> Vec<Output> {
+    pub fn hello(&mut self, socket: u64, principal: Principal, ticket: Option<Ticket>) -> Vec<Output> {
         self.hello_wanting(socket, principal, ticket, None)
     }
 
@@ -54,13 +54,13 @@ impl Rig {
         self.drain()
     }
 
-    fn watch(&mut self, viewer: u32, codec: Codec) -> Vec<Output> {
+    pub fn watch(&mut self, viewer: u32, codec: Codec) -> Vec<Output> {
         self.session.handle(Input::Answered { viewer, codec }, self.now);
         self.session.handle(Input::Connected { viewer }, self.now);
         self.drain()
     }
 
-    fn input(&mut self, viewer: u32, event: InputEvent) -> Vec<DesktopAction> {
+    pub fn input(&mut self, viewer: u32, event: InputEvent) -> Vec<DesktopAction> {
         self.seq += 1;
         let seq = self.seq;
         self.input_at(viewer, seq, event)
@@ -72,12 +72,12 @@ impl Rig {
         actions(self.drain())
     }
 
-    fn message(&mut self, viewer: u32, message: ClientMessage) -> Vec<Output> {
+    pub fn message(&mut self, viewer: u32, message: ClientMessage) -> Vec<Output> {
         self.session.handle(Input::Message { viewer, message }, self.now);
         self.drain()
     }
 
-    fn pass(&mut self, ms: u64) -> Vec<Output> {
+    pub fn pass(&mut self, ms: u64) -> Vec<Output> {
         self.now += Duration::from_millis(ms);
         self.session.handle_timeout(self.now);
         self.drain()

@@ -127,7 +127,7 @@ impl Viewer {
 
     /// True if it has this right.
     pub fn may(&self, right: Right) -> bool {
-        self.principal.rights.contains(&right)
+        self.principal.may(right)
     }
 
     /// How its media reaches it now.

@@ -1,9 +1,11 @@
-//! PURE. Every message that crosses between the gateway and `web/`.
+//! PURE. Every message that crosses between the gateway and `web/`, or the operator.
 //!
 //! [`signal`] holds the JSON messages of the WebSocket subprotocol `deskgate.v1`; [`input`] the binary
-//! frames of keyboard and pointer; [`media`] those of video where WebRTC cannot reach. Both sides are held together by the fixtures in `tests/golden/wire/`,
+//! frames of keyboard and pointer; [`media`] those of video where WebRTC cannot reach; [`api`] what programs ask over
+//! HTTP. Both sides are held together by the fixtures in `tests/golden/wire/`,
 //! which the Rust tests write and the web tests read. Unknown message types are ignored by both sides.
 
+pub mod api;
 pub mod input;
 pub mod media;
 pub mod signal;

@@ -146,6 +146,12 @@ pub enum ServerMessage {
     },
     /// The state of everything the page shows; sent whole, on change.
     Status(Status),
+    /// Something is going to happen to the desktop; sent on change, and to everybody who comes later.
+    Notice {
+        /// What; absent: nothing any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        notice: Option<Notice>,
+    },
     /// The screen has another size.
     Screens {
         /// See [`ServerMessage::Hello`].
@@ -228,6 +234,8 @@ pub enum Right {
     View,
     /// Have keyboard and mouse, change settings, resize.
     Control,
+    /// Ask for activity and post notices ([`super::api`]), as what runs this gateway does. Gives no picture.
+    Operate,
 }
 
 /// See [`ClientMessage::Control`].
@@ -316,6 +324,34 @@ pub struct Status {
     pub controller: Option<u32>,
     /// Settings in force.
     pub settings: Settings,
+}
+
+/// See [`ServerMessage::Notice`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// What is going to happen.
+    pub action: NoticeAction,
+    /// When, in seconds since the Unix epoch: a page knows by it that it has shown this notice before.
+    pub at: u64,
+    /// How long it is until then; clocks of browsers are not to be relied on.
+    pub left_ms: u64,
+    /// Why: `timeout`, `idle`, or a word that a newer page knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether the home outlives it; absent where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_stays: Option<bool>,
+}
+
+/// What is going to happen to a desktop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NoticeAction {
+    /// Its programs end; it can be started again.
+    Suspend,
+    /// It goes for good.
+    Delete,
 }
 
 /// How media reaches a viewer; best first.

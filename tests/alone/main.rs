@@ -5,6 +5,7 @@
 mod gateway;
 mod hostile;
 mod isolation;
+mod pod;
 mod probe;
 mod refusals;
 mod relay;

@@ -160,7 +160,10 @@ fn settings_that_cannot_be_are_refused_by_name() {
     let toml = "needs = [\"x264enc\"]\nlaunch = 7\n";
     std::fs::write(pipelines.join("h264/05-mistake.toml"), toml).unwrap();
     let (short, missing) = (short.to_str().unwrap(), missing.to_str().unwrap());
-    let cases: [(&[&str], &[&str]); 9] = [
+    let empty = file(&folder, "empty", "\n");
+    let empty = empty.to_str().unwrap();
+    let cases: [(&[&str], &[&str]); 10] = [
+        (&["--source", "test", "--token-secret-file", empty], &["--token-secret-file", empty, "is empty"]),
         (&["--display", "nonsense"], &["--display", "nonsense"]),
         (&["--display", ":99999"], &["--display"]),
         (&["--source", "test", "--token-secret-file", short], &["--token-secret-file", short, "32"]),

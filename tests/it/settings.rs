@@ -29,6 +29,34 @@ fn the_settings_reference_is_current() {
     golden::check("../../docs/settings.md", &format!("{intro}{text}"));
 }
 
+#[cfg(feature = "operator")]
+#[test]
+fn the_reference_of_kubectl_vdi_is_current() {
+    let intro = "# `kubectl vdi`\n\nWritten by `UPDATE_GOLDEN=1 cargo test --test it settings`; a test fails when it is \
+        stale.\n\n`deskgate session` has these commands; in your PATH under the name `kubectl-vdi` (a link will do), the same \
+        program is kubectl's plugin:\n\n```sh\nln -s \"$(command -v deskgate)\" ~/.local/bin/kubectl-vdi\nkubectl vdi \
+        list\n```\n\nEverything is done under your own rights. `create`, `list`, `suspend`, `resume` and `delete` need verbs of \
+        their names (`list`, `get`, `patch`…) on `vdisessions.vdi.kasm.io`, and waiting needs `list` and `watch`; `open` \
+        and `share` also need `get` on the session's Secret, `restart` on its pod (`--force`: `delete` too), `logs` on \
+        `pods/log`. A refusal says which right is missing and how it is given.\n\nWhat was asked for goes to \
+        standard output (the link, the table), progress and questions to standard error. A question wants the whole word \
+        `yes`; `--yes` answers it beforehand.\n\n`open --browser` starts the browser with a file that leads on to the \
+        link (in XDG_RUNTIME_DIR, readable by you alone): a link among a process's arguments could be read by every \
+        user of the machine.\n";
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl-vdi");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_deskgate"), &plugin).unwrap();
+    let help = |arguments: &[&str]| {
+        let output = Command::new(&plugin).args(arguments).arg("--help").env_clear().output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let verbs = ["create", "list", "open", "share", "suspend", "resume", "restart", "delete", "logs"];
+    let section = |name: &str| format!("\n## `kubectl vdi {name}`\n\n```text\n{}```\n", help(&[name]));
+    let text = format!("{intro}\n```text\n{}```\n{}", help(&[]), verbs.map(section).concat());
+    golden::check("../../docs/kubectl.md", &text);
+}
+
 #[test]
 fn no_flag_carries_a_secret() {
     let text = help(&["serve", "--help"]);

@@ -8,7 +8,8 @@ const MAX_LINES: usize = 600;
 /// Modules that touch the world. They never import each other; `serve` and `demo` wire them.
 const EDGES: [&str; 6] = ["capture", "desktop", "http", "media", "probe", "transport"];
 /// Modules without sockets, clocks, randomness, GStreamer.
-const PURE: [&str; 5] = ["config", "frame", "session", "turn", "wire"];
+const PURE: [&str; 9] =
+    ["config", "crd", "frame", "inject", "session", "token", "trusted_net", "turn", "wire"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -1,6 +1,7 @@
 //! The fixtures that hold `src/wire` and `web/` together.
 
 use deskgate::frame::{Codec, Rect};
+use deskgate::wire::api;
 use deskgate::wire::input::{InputEvent, InputFrame, Point};
 use deskgate::wire::media::{self, VideoHeader};
 use deskgate::wire::signal::*;
@@ -156,6 +157,31 @@ fn server() -> Vec<(&'static str, ServerMessage)> {
                 ..status()
             }),
         ),
+        (
+            "notice",
+            ServerMessage::Notice {
+                notice: Some(Notice {
+                    action: NoticeAction::Suspend,
+                    at: 1_801_396_800,
+                    left_ms: 299_000,
+                    reason: Some("timeout".into()),
+                    home_stays: Some(true),
+                }),
+            },
+        ),
+        (
+            "notice of which little is known",
+            ServerMessage::Notice {
+                notice: Some(Notice {
+                    action: NoticeAction::Delete,
+                    at: 1_801_396_800,
+                    left_ms: 0,
+                    reason: None,
+                    home_stays: None,
+                }),
+            },
+        ),
+        ("notice withdrawn", ServerMessage::Notice { notice: None }),
         ("screens", ServerMessage::Screens { screens }),
         (
             "cursor",
@@ -181,6 +207,33 @@ fn server() -> Vec<(&'static str, ServerMessage)> {
             ServerMessage::Bye { reason: ByeReason::Shutdown, message: "the gateway is stopping".into() },
         ),
     ]
+}
+
+/// The first JSON of a section of `docs/api.md`.
+fn example(section: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, section) = text.split_once(&format!("\n## `{section}`\n")).unwrap();
+    let (_, json) = section.split_once("```json\n").unwrap();
+    json.split_once("```").unwrap().0.to_owned()
+}
+
+/// Reads an example and writes it again: nothing in it may be unknown.
+fn reads<T: Serialize + DeserializeOwned>(section: &str) {
+    let text = example(section);
+    let read: T = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        serde_json::to_value(read).unwrap(),
+        serde_json::from_str::<Value>(&text).unwrap(),
+        "{section}"
+    );
+}
+
+#[test]
+fn examples_of_the_api_are_what_its_types_say() {
+    reads::<api::Status>("GET /api/status");
+    reads::<api::Activity>("GET /api/activity");
+    reads::<api::NoticeRequest>("POST /api/notice");
 }
 
 fn events() -> Vec<(&'static str, InputEvent)> {

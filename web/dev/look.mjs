@@ -46,6 +46,12 @@ try {
   await shot(page, "01-login");
   problems.length = 0;
 
+  await page.goto("about:blank");
+  await page.goto(mock.url);
+  await page.waitForSelector(".hint:not([hidden])");
+  await shot(page, "01b-login-with-a-hint");
+  problems.length = 0;
+
   mock.status.display = "waiting";
   mock.status.message = "No X server on display :1 yet. It is tried again every second.";
   await page.goto("about:blank");
@@ -61,6 +67,13 @@ try {
   await page.mouse.move(640, 500);
   await pause(4500);
   await shot(page, "04-live");
+
+  const at = Math.round(Date.now() / 1000) + 300;
+  mock.say({ type: "notice", notice: { action: "suspend", at, leftMs: 300_000, reason: "timeout", homeStays: true } });
+  await pause(300);
+  await shot(page, "04a-notice");
+  await page.click(".banner button");
+  console.log("notice closed:", await page.isHidden(".banner"));
 
   const { sdp } = mock.log.find((e) => e.message?.type === "offer").message;
   console.log("offer:", sdp.length, "bytes;", sdp.split("\r\n").filter((s) => /^m=|playout|a=(recvonly|inactive|sendonly)|m-line/.test(s)).join(" | "));

@@ -16,6 +16,8 @@ const CSP =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; connect-src 'self'; " +
   "base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
+const REFUSAL = JSON.stringify({ code: "unauthenticated", hint: "Run `kubectl vdi open alice -n desks` and follow the link." });
+
 const settings = { bitrateKbps: 8000, fps: 60 };
 let screens = [{ x: 0, y: 0, width: 1280, height: 720 }];
 const status = {
@@ -71,7 +73,7 @@ async function serve(request, response) {
   if (url.pathname === "/__log") return reply(200, JSON.stringify(log), "application/json");
   if (!url.pathname.startsWith("/sub/")) return response.writeHead(302, { location: "/sub/" }).end();
   const path = url.pathname.slice("/sub/".length);
-  if (path === "api/status") return locked ? reply(401, "") : reply(200, "{}", "application/json");
+  if (path === "api/status") return locked ? reply(401, REFUSAL, "application/json") : reply(200, "{}", "application/json");
   if (path === "api/session") {
     const good = request.headers.authorization === "Bearer good";
     if (good) locked = false;

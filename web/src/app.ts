@@ -386,6 +386,7 @@ export class App {
       controlling: session.controlling,
       signalling: session.signalling,
       status: facts.status,
+      notice: facts.notice,
       settings: facts.settings,
       screen: this.screenRect(),
       exact: this.stage.layout.exact,

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { backoff } from "../src/session/backoff";
-import { describe as viewOf } from "../src/session/describe";
+import { describe as viewOf, spans } from "../src/session/describe";
 import { FALLBACK } from "../src/session/fallback";
 import { LIMITS, Session, type Effect, type SessionEvent } from "../src/session/machine";
 import { STREAM, type ServerHello, type ServerMessage, type Status } from "../src/wire/signal";
@@ -154,6 +154,26 @@ describe("first connection", () => {
     other.take();
     other.feed({ kind: "retry" });
     expect(other.take()).toEqual(["openSocket"]);
+  });
+
+  it("says it in the words of whoever runs the desktop", () => {
+    const hint = "Run `kubectl vdi open alice`";
+    rig.feed({ kind: "start", token: false }).feed({ kind: "socketClosed" }).feed({ kind: "access", access: "denied", hint });
+    expect(viewOf(rig.session)).toMatchObject({ kind: "login", hint });
+    expect(viewOf(new Rig().feed({ kind: "start", token: true }).feed({ kind: "login", access: "denied", hint }).session).hint).toBe(hint);
+    rig.feed({ kind: "start", token: true }).feed({ kind: "login", access: "ok", hint: "" });
+    expect(viewOf(rig.session).hint).toBe("");
+  });
+
+  it.each([
+    ["Ask at the front desk", ["Ask at the front desk"]],
+    ["Run `a b` and `c`", ["Run", "<a b>", "and", "<c>"]],
+    ["`a b`", ["<a b>"]],
+    ["", []],
+    ["one ` too many", ["one ` too many"]],
+    ["<b>`<i>`", ["<b>", "<<i>>"]],
+  ])("tells commands from words: %s", (text, wanted) => {
+    expect(spans(text).map((span) => (span.code ? `<${span.text}>` : span.text))).toEqual(wanted);
   });
 
   it("takes a link that is pasted after a refusal, or into a live page", () => {
@@ -447,6 +467,27 @@ describe("good-byes", () => {
     expect(rig.take()).toEqual([]);
     rig.feed({ kind: "retry" }).feed({ kind: "socketOpen" });
     expect(rig.take()).toEqual(["openSocket", "hello -"]);
+  });
+});
+
+describe("what is going to happen", () => {
+  const notice = (leftMs: number): ServerMessage => ({
+    type: "notice",
+    notice: { action: "suspend", at: 1_801_396_800, leftMs, reason: "timeout", homeStays: true },
+  });
+
+  it("is told by the page's own clock until it is withdrawn", () => {
+    rig.pass(5_000).live().say(notice(300_000));
+    expect(rig.session.facts.notice).toMatchObject({ action: "suspend", until: 305_000 });
+    rig.say({ type: "notice", notice: null });
+    expect(rig.session.facts.notice).toBeNull();
+  });
+
+  it("is forgotten with the gateway that said it, unless the next one says it too", () => {
+    rig.live().say(notice(300_000)).feed({ kind: "socketClosed" }).pass(10_000).greet();
+    expect(rig.session.facts.notice).toBeNull();
+    rig.say(notice(290_000));
+    expect(rig.session.facts.notice).not.toBeNull();
   });
 });
 

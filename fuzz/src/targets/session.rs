@@ -25,7 +25,8 @@ pub fn run(data: &[u8]) {
         max_viewers: MAX_VIEWERS,
         resizable: true,
     };
-    let mut world = World { session: Session::new(config, b"key".to_vec()), now: Instant::now(), sockets: 0 };
+    let now = Instant::now();
+    let mut world = World { session: Session::new(config, b"key".to_vec(), now), now, sockets: 0 };
     world.handle(Input::Display { size: Size { width: 1_280, height: 720 }, can_resize: true });
     world.join(Principal::controller("a"), hello());
     world.join(Principal::viewer("b"), hello());

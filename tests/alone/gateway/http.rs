@@ -31,8 +31,13 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// Sends one request head (without its last empty line) and reads until the gateway closes.
 pub fn send(address: SocketAddr, head: &str) -> io::Result<Response> {
+    send_with(address, head, "")
+}
+
+/// The same with a body, whose length the head has to give.
+pub fn send_with(address: SocketAddr, head: &str, body: &str) -> io::Result<Response> {
     let mut stream = connect(address)?;
-    stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes())?;
     let mut answer = Vec::new();
     // A reset behind an answer is how a server ends a request that it did not read to the end.
     match stream.read_to_end(&mut answer) {

@@ -1,5 +1,6 @@
 // Asking the gateway whether this browser may in.
 
+import { or, shape, text } from "../wire/check";
 import type { Access } from "./machine";
 
 /** Takes the token out of the address bar, so that it is neither bookmarked nor shared by accident. */
@@ -10,23 +11,38 @@ export function takeToken(): string | null {
   return token;
 }
 
+/** The gateway's answer. `hint`: how to get in, where it has something to say of that. */
+export interface Answer {
+  access: Access;
+  hint: string;
+}
+
 /** Swaps the token for the session's cookie. */
-export function login(token: string): Promise<Access> {
+export function login(token: string): Promise<Answer> {
   return ask("api/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
 }
 
 /** Whether the cookie (or whatever else the gateway goes by) is still good. */
-export function checkAccess(): Promise<Access> {
+export function checkAccess(): Promise<Answer> {
   return ask("api/status", { method: "GET" });
 }
 
-async function ask(path: string, init: RequestInit): Promise<Access> {
+async function ask(path: string, init: RequestInit): Promise<Answer> {
   try {
     const response = await fetch(path, { ...init, credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(8_000) });
-    if (response.status === 401 || response.status === 403) return "denied";
-    return response.ok ? "ok" : "unreachable";
+    if (response.status === 401 || response.status === 403) return { access: "denied", hint: await hintOf(response) };
+    return { access: response.ok ? "ok" : "unreachable", hint: "" };
   } catch {
-    return "unreachable";
+    return { access: "unreachable", hint: "" };
+  }
+}
+
+/** A proxy in front may refuse with a page of its own. */
+async function hintOf(response: Response): Promise<string> {
+  try {
+    return shape<{ hint: string }>({ hint: or("", text) })(await response.json(), "").hint;
+  } catch {
+    return "";
   }
 }
 

@@ -8,15 +8,17 @@ export interface View {
   title: string;
   /** What is being waited for, or what to do. */
   detail: string;
+  /** How to get in, in the words of whoever runs this desktop; {@link spans} are commands. */
+  hint: string;
   /** Text of the button, if there is something to press. */
   action: string | null;
   /** Something is under way. */
   busy: boolean;
 }
 
-const LIVE: View = { kind: "live", title: "Live", detail: "", action: null, busy: false };
+const LIVE: View = { kind: "live", title: "Live", detail: "", hint: "", action: null, busy: false };
 
-const ENDED: Readonly<Record<string, Omit<View, "kind">>> = {
+const ENDED: Readonly<Record<string, Omit<View, "kind" | "hint">>> = {
   shutdown: {
     title: "The desktop's gateway has stopped",
     detail: "This page looks for it and comes back by itself.",
@@ -58,8 +60,11 @@ export function describe(session: Session): View {
         kind: "login",
         title: "You need a link to get in",
         detail:
-          "Open the link that was printed when this desktop started, or ask its owner for one. " +
-          "It ends in #token=…; links run out, so an old one may no longer work.",
+          session.hint === ""
+            ? "Open the link that was printed when this desktop started, or ask its owner for one. " +
+              "It ends in #token=…; links run out, so an old one may no longer work."
+            : "Links run out, so an old one may no longer work.",
+        hint: session.hint,
         action: "Try again",
         busy: false,
       };
@@ -68,7 +73,7 @@ export function describe(session: Session): View {
     case "live":
       return LIVE;
     case "signing-in":
-      return { kind: "connecting", title: "Signing in", detail: "", action: null, busy: true };
+      return { kind: "connecting", title: "Signing in", detail: "", hint: "", action: null, busy: true };
     case "signalling":
       return pending(session, session.wasLive ? "Waiting for the gateway to answer." : "Reaching the gateway.");
     case "media":
@@ -79,14 +84,14 @@ export function describe(session: Session): View {
 function ended(session: Session): View {
   const { reason, message } = session.bye ?? { reason: "left", message: "" };
   const view = ENDED[reason] ?? { title: "Disconnected", detail: "", action: "Connect again", busy: false };
-  return { kind: "ended", ...view, detail: [message, view.detail].filter((s) => s !== "").join(" ") };
+  return { kind: "ended", hint: "", ...view, detail: [message, view.detail].filter((s) => s !== "").join(" ") };
 }
 
 function media(session: Session): View {
   const { status } = session.facts;
   if (session.error !== "") return pending(session, session.error);
   if (status?.display === "waiting") {
-    return { kind: "waiting", title: "Waiting for the desktop", detail: status.message, action: null, busy: true };
+    return { kind: "waiting", title: "Waiting for the desktop", detail: status.message, hint: "", action: null, busy: true };
   }
   if (session.streamTrouble !== "") return pending(session, session.streamTrouble);
   if (session.peerState !== "connected") {
@@ -97,5 +102,19 @@ function media(session: Session): View {
 
 function pending(session: Session, detail: string): View {
   const kind = session.wasLive ? "reconnecting" : "connecting";
-  return { kind, title: session.wasLive ? "Reconnecting" : "Connecting", detail, action: null, busy: true };
+  return { kind, title: session.wasLive ? "Reconnecting" : "Connecting", detail, hint: "", action: null, busy: true };
+}
+
+/** A part of a text: something to type, or words. */
+export interface Span {
+  text: string;
+  code: boolean;
+}
+
+/** Splits a text into words and the commands that stand in backticks. */
+export function spans(text: string): Span[] {
+  const parts = text.split("`");
+  // One backtick too many is no command, but a backtick.
+  if (parts.length % 2 === 0) return [{ text, code: false }];
+  return parts.map((part, i) => ({ text: part.trim(), code: i % 2 === 1 })).filter((span) => span.text !== "");
 }

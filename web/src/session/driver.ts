@@ -128,13 +128,13 @@ export class Driver {
   private perform(effect: Effect): void {
     switch (effect.kind) {
       case "login":
-        void login(this.token ?? "").then((access) => {
-          if (access !== "unreachable") this.token = null;
-          this.feed({ kind: "login", access });
+        void login(this.token ?? "").then((answer) => {
+          if (answer.access !== "unreachable") this.token = null;
+          this.feed({ kind: "login", ...answer });
         });
         return;
       case "checkAccess":
-        void checkAccess().then((access) => this.feed({ kind: "access", access }));
+        void checkAccess().then((answer) => this.feed({ kind: "access", ...answer }));
         return;
       case "openSocket":
         this.openSocket();

@@ -3,6 +3,7 @@
 import { STREAM, VERSION, type ByeReason, type IceServer, type Rect, type Right, type ServerHello, type ServerMessage, type Settings, type Status, type TurnAccess } from "../wire/signal";
 import { backoff } from "./backoff";
 import { Fallback, type Situation } from "./fallback";
+import { pending, type Pending } from "./notice";
 
 /** Result of asking the gateway whether this browser may in. */
 export type Access = "ok" | "denied" | "unreachable";
@@ -12,8 +13,9 @@ export type PeerState = "connecting" | "connected" | "disconnected" | "failed";
 /** What happened. `generation` says of which peer connection; stale ones are ignored. */
 export type SessionEvent =
   | { kind: "start"; token: boolean }
-  | { kind: "login"; access: Access }
-  | { kind: "access"; access: Access }
+  /** `hint`: how to get in, where that was denied. */
+  | { kind: "login"; access: Access; hint?: string }
+  | { kind: "access"; access: Access; hint?: string }
   | { kind: "socketOpen" }
   | { kind: "socketClosed" }
   | { kind: "message"; message: ServerMessage }
@@ -86,6 +88,8 @@ export interface Facts {
   turn: TurnAccess | null;
   /** Servers of others. */
   iceServers: readonly IceServer[];
+  /** What is going to happen to the desktop. */
+  notice: Pending | null;
 }
 
 /** How the session stands, for `describe`. */
@@ -103,6 +107,7 @@ export class Session {
   /** The gateway did not answer a login: it comes before the next socket. */
   private loginOwed = false;
   private denied = false;
+  private hintText = "";
   private byeReason: ByeReason | "left" | null = null;
   private byeText = "";
   private errorText = "";
@@ -136,6 +141,7 @@ export class Session {
       heartbeatMs: 200,
       turn: null,
       iceServers: [],
+      notice: null,
       ticket: options.ticket,
     };
   }
@@ -188,6 +194,11 @@ export class Session {
     return this.everLive;
   }
 
+  /** How to get in, in the words of whoever runs this desktop; empty where nothing was said. */
+  get hint(): string {
+    return this.hintText;
+  }
+
   get bye(): { reason: ByeReason | "left"; message: string } | null {
     return this.byeReason === null ? null : { reason: this.byeReason, message: this.byeText };
   }
@@ -235,8 +246,10 @@ export class Session {
       case "start":
         return this.start(event.token, now);
       case "login":
+        this.hintText = event.hint ?? this.hintText;
         return this.loggedIn(event.access, now);
       case "access":
+        this.hintText = event.hint ?? this.hintText;
         // An answer that a login or a socket has overtaken says nothing any more.
         return event.access === "denied" && !this.loginPending && this.socket !== "ready" ? this.deny() : [];
       case "socketOpen":
@@ -382,6 +395,9 @@ export class Session {
       case "screens":
         this.facts.screens = message.screens;
         return [];
+      case "notice":
+        this.facts.notice = message.notice && pending(message.notice, now);
+        return [];
       case "error":
         return this.refused(message.code, message.message, now);
       case "bye":
@@ -397,7 +413,8 @@ export class Session {
       return this.end("protocol", `This page speaks version ${VERSION}, the gateway version ${hello.version}. Reload the page.`);
     }
     const { viewer, rights, settings, screens, ticket, heartbeatMs, turn, iceServers } = hello;
-    Object.assign(this.facts, { viewer, rights, settings, screens, ticket, heartbeatMs, turn, iceServers });
+    // A gateway that has a notice says so next.
+    Object.assign(this.facts, { viewer, rights, settings, screens, ticket, heartbeatMs, turn, iceServers, notice: null });
     this.byeReason = null;
     this.streamOffered = hello.features.includes(STREAM);
     this.socket = "ready";

@@ -4,6 +4,7 @@ import type { InputEvent } from "../wire/input";
 import type { Figures } from "../media/stats";
 import type { Prefs } from "../prefs";
 import type { View } from "../session/describe";
+import type { Pending } from "../session/notice";
 import type { ControlAction, Feedback, Settings, Status } from "../wire/signal";
 
 /** Everything that is shown. */
@@ -16,6 +17,8 @@ export interface Model {
   controlling: boolean;
   signalling: boolean;
   status: Status | null;
+  /** What is going to happen to the desktop. */
+  notice: Pending | null;
   settings: Settings | null;
   screen: { width: number; height: number } | null;
   exact: boolean;

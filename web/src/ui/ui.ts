@@ -2,6 +2,7 @@
 
 import { Menu } from "./menu";
 import type { Actions, Model } from "./model";
+import { NoticeBanner } from "./notice";
 import { Panel } from "./panel";
 import { StatsOverlay, StatusBar } from "./stats";
 import { Toasts } from "./toasts";
@@ -11,6 +12,7 @@ import { Toolbar } from "./toolbar";
 export class Ui {
   readonly toasts = new Toasts();
   private readonly panel: Panel;
+  private readonly notice: NoticeBanner;
   private readonly toolbar: Toolbar;
   private readonly menu: Menu;
   private readonly stats = new StatsOverlay();
@@ -19,12 +21,14 @@ export class Ui {
 
   constructor(root: HTMLElement, actions: Actions) {
     this.panel = new Panel(actions);
+    this.notice = new NoticeBanner(() => actions.focusDesktop());
     this.menu = new Menu(actions);
     this.toolbar = new Toolbar(actions, () => this.toggleMenu(), () => actions.prefs({ stats: this.model?.prefs.stats !== true }));
-    // `?ui=none`: a page that embeds the desktop brings its own controls; what is waited for is still said.
+    // `?ui=none`: a page that embeds the desktop brings its own controls; what is waited for, and what is
+    // going to happen, is still said.
     const bare = new URLSearchParams(location.search).get("ui") === "none";
     const controls = [this.stats.element, this.bar.element, this.toolbar.element, this.menu.element, this.toasts.element];
-    root.append(this.panel.element, ...(bare ? [] : controls));
+    root.append(this.panel.element, this.notice.element, ...(bare ? [] : controls));
     const refresh = (): void => {
       if (this.model) this.bar.update(this.model, this.wanted());
     };
@@ -47,6 +51,7 @@ export class Ui {
   update(model: Model): void {
     this.model = model;
     this.panel.update(model);
+    this.notice.update(model);
     this.toolbar.update(model);
     this.menu.update(model);
     this.stats.update(model);

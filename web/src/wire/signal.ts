@@ -26,6 +26,7 @@ export type Fit = "resize" | "scale";
 export type Right = "view" | "control";
 export type ControlAction = "request" | "take" | "grant" | "release";
 export type DisplayState = "waiting" | "live";
+export type NoticeAction = "suspend" | "delete";
 export type ByeReason = "shutdown" | "replaced" | "revoked" | "full" | "protocol";
 
 /** A rectangle of the desktop, in its pixels. */
@@ -68,6 +69,17 @@ export interface Status {
   viewers: ViewerStatus[];
   controller: number | null;
   settings: Settings;
+}
+
+/** Something is going to happen to the desktop. */
+export interface Notice {
+  action: NoticeAction;
+  /** When, in seconds since the Unix epoch: says which notice this is. The clock of this machine may be wrong. */
+  at: number;
+  leftMs: number;
+  reason: string | null;
+  /** Null: nobody knows. */
+  homeStays: boolean | null;
 }
 
 export interface Viewport {
@@ -136,6 +148,7 @@ export type ServerMessage =
   | { type: "ticket"; ticket: string; turn: TurnAccess | null; iceServers: IceServer[] }
   | { type: "roundTrip"; ms: number }
   | ({ type: "status" } & Status)
+  | { type: "notice"; notice: Notice | null }
   | { type: "screens"; screens: Rect[] }
   | CursorMessage
   | { type: "pointer"; x: number; y: number }
@@ -171,6 +184,14 @@ const status = shape<Status>({
   settings,
 });
 
+const notice = shape<Notice>({
+  action: word("suspend", "delete"),
+  at: number,
+  leftMs: number,
+  reason: optionalText,
+  homeStays: or(null, flag),
+});
+
 const turn = or(null, shape<TurnAccess>({ username: text, credential: text, tls: or(false, flag) }));
 const iceServer = shape<IceServer>({ urls: list(text, 16), username: optionalText, credential: optionalText });
 const iceServers = or([], list(iceServer, 32));
@@ -195,6 +216,7 @@ const bodies: Bodies = {
   ticket: shape({ ticket: text, turn, iceServers }),
   roundTrip: shape({ ms: number }),
   status,
+  notice: shape({ notice: or(null, notice) }),
   screens: shape({ screens }),
   cursor: shape({ png: or(null, base64), hotX: u16, hotY: u16, width: u16, height: u16 }),
   pointer: shape({ x: u16, y: u16 }),
