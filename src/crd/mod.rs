@@ -9,9 +9,7 @@ mod session;
 mod status;
 mod template;
 mod time;
-
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
+mod yaml;
 
 pub use self::quantity::{Quantity, QuantityError};
 pub use self::session::{
@@ -24,14 +22,15 @@ pub use self::template::{
     VDITemplateSpec,
 };
 pub use self::time::{Timeout, TimeoutError};
+pub use self::yaml::{definition_texts, definitions};
 
 /// API group of both kinds; annotations and labels of ours begin with it.
 pub const GROUP: &str = "vdi.kasm.io";
 
-/// Both definitions, as `deskgate crds` prints them and `crds/` holds them.
-pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![VDISession::crd(), VDITemplate::crd()]
-}
-
+#[cfg(test)]
+mod cel_tests;
+#[cfg(test)]
+#[path = "../../tests/cluster/mutations.rs"]
+mod mutations;
 #[cfg(test)]
 mod tests;

@@ -36,6 +36,25 @@ const SUFFIXES: [(&str, i128); 14] = [
 ];
 
 impl Quantity {
+    /// So many whole units.
+    pub fn units(number: u32) -> Self {
+        Self { text: number.to_string(), milli: i128::from(number) * 1000 }
+    }
+
+    /// So many mebibytes, written as gibibytes where that is a whole number.
+    pub fn mebibytes(number: u32) -> Self {
+        let text = match number {
+            n if n > 0 && n % 1024 == 0 => format!("{}Gi", n / 1024),
+            n => format!("{n}Mi"),
+        };
+        Self { text, milli: i128::from(number) * (1000 << 20) }
+    }
+
+    /// Whole mebibytes, rounded down; more than a `u32` holds is as much as it holds.
+    pub fn as_mebibytes(&self) -> u32 {
+        u32::try_from(self.milli / (1000 << 20)).unwrap_or(u32::MAX)
+    }
+
     /// The value in thousandths: 1 500 for `1500m` and for `1.5`.
     pub const fn milli(&self) -> i128 {
         self.milli

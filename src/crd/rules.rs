@@ -11,6 +11,21 @@ pub const QUANTITY: &str = r"^([0-9]+(\.[0-9]{1,3})?|\.[0-9]{1,3})(m|k|Ki|M|Mi|G
 /// A span of time: `90m`, `8h30m`, `45s`, `2d`.
 pub const TIMEOUT: &str = r"^(0|([0-9]{1,6}[dhms]){1,4})$";
 
+/// A span of time as a text, or seconds as a number: ten years at most. Written with `string`, which every CEL has for both
+/// types, and not with `type`.
+pub const TIMEOUT_RULE: &str = "string(self).matches('^[0-9]{1,9}$') ? int(string(self)) <= 315360000 \
+    : string(self).matches('^([0-9]{1,6}[dhms]){1,4}$')";
+
+/// Processors: whole ones, parts of one, or thousandths.
+pub const CPU_RULE: &str = "string(self).matches('^[0-9]{1,4}$') \
+    ? int(string(self)) > 0 && int(string(self)) <= 1024 \
+    : string(self).matches('^([0-9]{1,4}[.][0-9]{1,3}|[0-9]{1,7}m)$')";
+
+/// What a field is about stands at the field, not at the type of what it may say.
+pub fn undescribed(schema: &mut Schema) {
+    schema.remove("description");
+}
+
 /// An integer or a text, as `cpu: 2` and `timeout: 0` are written by people.
 pub fn int_or_text(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-int-or-string": true, "maxLength": SHORT })
@@ -38,8 +53,8 @@ pub fn env(_: &mut SchemaGenerator) -> Schema {
             "type": "object", "required": ["name"],
             "x-kubernetes-preserve-unknown-fields": true,
             "properties": {
-                "name": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[-._a-zA-Z][-._a-zA-Z0-9]*$" },
-                "value": { "type": "string", "maxLength": 32768 },
+                "name": { "type": "string", "description": "Its name.", "minLength": 1, "maxLength": 128, "pattern": "^[-._a-zA-Z][-._a-zA-Z0-9]*$" },
+                "value": { "type": "string", "description": "Its value; or valueFrom, as in a pod.", "maxLength": 32768 },
             },
         },
         "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],

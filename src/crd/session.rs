@@ -66,7 +66,7 @@ pub struct VDISessionSpec {
     /// Longest run, counted from the start of the current one: 8h, 90m, or seconds; 0 never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::int_or_text")]
-    #[x_kube(validation = Rule::new("type(self) == int ? self >= 0 && self <= 315360000 : self.matches('^(0|([0-9]{1,6}[dhms]){1,4})$')")
+    #[x_kube(validation = Rule::new(rules::TIMEOUT_RULE)
         .message("timeout: a time such as 8h, 90m or 1h30m, seconds as a number, or 0 for never"))]
     pub timeout: Option<IntOrText>,
     /// What happens at the timeout. Absent: Suspend with a home, Delete without one.
@@ -75,7 +75,7 @@ pub struct VDISessionSpec {
     /// How long nobody may be there (no viewer and no input); 0 for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::int_or_text")]
-    #[x_kube(validation = Rule::new("type(self) == int ? self >= 0 && self <= 315360000 : self.matches('^(0|([0-9]{1,6}[dhms]){1,4})$')")
+    #[x_kube(validation = Rule::new(rules::TIMEOUT_RULE)
         .message("idleTimeout: a time such as 30m or 2h, seconds as a number, or 0 for never"))]
     pub idle_timeout: Option<IntOrText>,
     /// What happens then. Absent: Suspend with a home, Delete without one.
@@ -85,6 +85,7 @@ pub struct VDISessionSpec {
 
 /// Whether the desktop is to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 pub enum RunState {
     /// A pod is there.
     #[default]
@@ -95,6 +96,7 @@ pub enum RunState {
 
 /// What ends a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 pub enum EndAction {
     /// The pod goes, the home stays; a visit or `kubectl vdi resume` brings it back.
     Suspend,
@@ -132,7 +134,7 @@ pub struct SessionResources {
     /// Processors: 2, "1.5", 500m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::int_or_text")]
-    #[x_kube(validation = Rule::new("type(self) == int ? self > 0 && self <= 1024 : self.matches('^([0-9]{1,4}([.][0-9]{1,3})?|[0-9]{1,7}m)$')")
+    #[x_kube(validation = Rule::new(rules::CPU_RULE)
         .message("resources.cpu: processors such as 2, \"1.5\" or 500m"))]
     pub cpu: Option<IntOrText>,
     /// Memory: 4Gi, 512Mi.
@@ -163,6 +165,7 @@ pub struct PersistenceSpec {
 
 /// What becomes of a home.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 pub enum Reclaim {
     /// It stays.
     #[default]

@@ -53,6 +53,9 @@ pub struct VDISessionStatus {
     /// When the last of them was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_replacement_time: Option<Time>,
+    /// UID of the last of them, so that each is counted once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_replaced_pod_uid: Option<String>,
     /// The message of the condition that matters most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -60,6 +63,7 @@ pub struct VDISessionStatus {
 
 /// A summary of the conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 pub enum Phase {
     /// Something outside has to happen first: quota, template, another session's home.
     Pending,
@@ -77,6 +81,7 @@ pub enum Phase {
 
 /// What a condition is about. In the order in which a session passes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 pub enum ConditionType {
     /// Within the quotas of the operator's configuration.
     Admitted,
@@ -115,6 +120,7 @@ impl ConditionType {
 
 /// True, False, or not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -128,7 +134,7 @@ pub enum ConditionStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// What it is about: one of [`ConditionType`], or another manager's.
+    /// What it is about: one of ours, in the order in which a session passes them, or another manager's.
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = 316))]
     pub type_: String,

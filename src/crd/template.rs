@@ -146,6 +146,7 @@ pub struct VDITemplateSpec {
 
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 pub enum ImagePullPolicy {
     /// At every start.
     Always,
@@ -212,6 +213,7 @@ pub struct GatewaySpec {
 
 /// Which way the clipboard may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 pub enum ClipboardPolicy {
     /// Not at all.
     Off,
@@ -262,6 +264,7 @@ pub struct GpuSpec {
 
 /// How the gateway comes to the GPU's encoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 #[serde(rename_all = "lowercase")]
 pub enum GpuEncoder {
     /// The desktop has the slice, and the gateway sees the device through the runtime's environment.
@@ -275,6 +278,7 @@ pub enum GpuEncoder {
 
 /// How the one port is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 pub enum Exposure {
     /// HTTPS through Traefik; media over TCP.
     #[default]
@@ -296,7 +300,7 @@ pub struct ResourceDefaults {
     /// Processors. Absent: 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rules::int_or_text")]
-    #[x_kube(validation = Rule::new("type(self) == int ? self > 0 && self <= 1024 : self.matches('^([0-9]{1,4}([.][0-9]{1,3})?|[0-9]{1,7}m)$')")
+    #[x_kube(validation = Rule::new(rules::CPU_RULE)
         .message("resources.cpu: processors such as 2, \"1.5\" or 500m"))]
     pub cpu: Option<IntOrText>,
     /// Memory. Absent: 4Gi.
@@ -325,7 +329,7 @@ pub struct PersistenceDefaults {
     pub reclaim: Option<Reclaim>,
 }
 
-/// What a session may say for itself.
+/// What a session may say for itself. A limit also cuts what holds where the template has no default of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Overrides {
@@ -357,6 +361,7 @@ pub struct Overrides {
 
 /// A part of a session's spec that a template can keep for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = rules::undescribed)]
 pub enum Overridable {
     /// `resources`.
     Resources,
