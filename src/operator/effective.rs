@@ -9,6 +9,8 @@ pub struct Effective {
     pub compute: Compute,
     /// The home; `None`: nothing outlives the pod.
     pub home: Option<Home>,
+    /// Most that the home's folder of a session without a home may hold.
+    pub scratch: Quantity,
     /// Longest run.
     pub timeout: Timeout,
     /// What happens then.

@@ -35,9 +35,14 @@ pub const WAKE_AT: &str = "vdi.kasm.io/wake-requested-at";
 /// Annotation of a session: value names the run that was asked to end, by its pod's UID (`kubectl vdi restart`).
 pub const RESTART: &str = "vdi.kasm.io/restart-requested";
 
+/// What the names of children begin with.
+pub const CHILD_PREFIX: &str = "vdi-";
+/// What the names of homes' claims begin with.
+pub const HOME_PREFIX: &str = "vdi-home-";
+
 /// Name of a session's Secret, Service, Pod, IngressRoute and NetworkPolicy.
 pub fn child(session: &str) -> String {
-    format!("vdi-{session}")
+    format!("{CHILD_PREFIX}{session}")
 }
 
 /// The host that a session is reached at: stable over re-creation, distinct across namespaces.
@@ -61,7 +66,7 @@ pub fn parse_host<'a>(host: &'a str, domain: &str) -> Option<(&'a str, &'a str)>
 pub fn home(user: &str, template: &str) -> String {
     let end = |text: String| text.trim_end_matches('-').to_owned();
     let template_part = end(template.chars().take(20).collect());
-    format!("vdi-home-{}-{template_part}-{}", slug(user, 20), hex(&[user, "\0", template], 10))
+    format!("{HOME_PREFIX}{}-{template_part}-{}", slug(user, 20), hex(&[user, "\0", template], 10))
 }
 
 /// A user's name as a label value.

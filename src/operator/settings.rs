@@ -36,6 +36,8 @@ pub struct Settings {
     pub concurrency: u16,
     /// Back-off and poll times; tests shorten them.
     pub pace: Pace,
+    /// How long the webhook's certificates last; tests shorten it.
+    pub certificates: Lifetimes,
 }
 
 /// Traefik's side of a session.
@@ -109,6 +111,31 @@ impl Default for Pace {
             gateway_running: Duration::from_secs(30),
             warning: Duration::from_secs(300),
             cleanup: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How long the webhook's certificates last. They are made anew when two thirds of their life have passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Of an authority.
+    pub authority: Duration,
+    /// Of a certificate.
+    pub serving: Duration,
+    /// How long an authority is published before it signs: all API servers know it by then.
+    pub settle: Duration,
+    /// Between two looks at the Secret; far less than a third of a certificate's life.
+    pub poll: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 3600;
+        Self {
+            authority: Duration::from_secs(365 * DAY),
+            serving: Duration::from_secs(90 * DAY),
+            settle: Duration::from_secs(300),
+            poll: Duration::from_secs(30),
         }
     }
 }

@@ -1,0 +1,81 @@
+//! What every reconcile shares.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+
+use super::gateways::Gateways;
+use super::memory::Memory;
+use super::metrics::Metrics;
+use super::names;
+use super::settings::Settings;
+use super::stores::Stores;
+use super::webhook::serve::Shown;
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Settings.
+    pub settings: Settings,
+    /// What is known of the cluster.
+    pub stores: Arc<Stores>,
+    /// What gateways said.
+    pub gateways: Gateways,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What our own writes answered.
+    pub memory: Memory,
+    /// What the webhook shows in handshakes.
+    pub certificate: Arc<Shown>,
+    /// Writes Events.
+    pub recorder: Recorder,
+    tries: Mutex<HashMap<String, u32>>,
+}
+
+impl Context {
+    /// For a replica that goes by `identity`.
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        stores: Arc<Stores>,
+        metrics: Arc<Metrics>,
+        identity: &str,
+    ) -> Self {
+        let reporter =
+            Reporter { controller: names::MANAGER.to_owned(), instance: Some(identity.to_owned()) };
+        Self {
+            gateways: Gateways::new(client.clone()),
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            settings,
+            stores,
+            metrics,
+            memory: Memory::default(),
+            certificate: Arc::default(),
+            tries: Mutex::default(),
+        }
+    }
+
+    /// How often in a row a session's reconcile has failed now.
+    pub fn failed(&self, uid: &str) -> u32 {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = tries.entry(uid.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// A reconcile succeeded.
+    pub fn succeeded(&self, uid: &str) {
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// A session is gone.
+    pub fn forget(&self, uid: &str) {
+        self.succeeded(uid);
+        self.gateways.forget(uid);
+        self.memory.forget(uid);
+    }
+}

@@ -1,0 +1,155 @@
+//! PURE. What the pod needs beside it: made when it is missing, brought back when it was edited, never adopted.
+
+use std::fmt::Debug;
+use std::net::{IpAddr, SocketAddr};
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+
+use super::{Decider, Stage, blocked};
+use crate::crd::{ConditionType, Exposure};
+use crate::operator::build::claim::AccessMode;
+use crate::operator::build::{self, Plan};
+use crate::operator::effective::Effective;
+use crate::operator::reason::Reason;
+use crate::operator::snapshot::Child;
+use crate::operator::step::{Kind, Object, Step};
+use crate::operator::{drift, homes};
+
+impl Decider<'_> {
+    /// The address of direct UDP, once the Service has one.
+    pub(super) fn advertise(&self, effective: &Effective) -> Option<String> {
+        let service = self.snapshot.service.ours()?;
+        match effective.exposure {
+            Exposure::Ingress => None,
+            Exposure::NodePort => node_port(service).map(|port| build::advertised(self.settings, port)),
+            Exposure::LoadBalancer => {
+                Some(SocketAddr::new(balancer_address(service)?, effective.port).to_string())
+            }
+        }
+    }
+
+    /// Steps for Service, policy and claim. `Some`: the pod cannot be made yet.
+    pub(super) fn ensure_children(&mut self, plan: &Plan<'_>) -> Option<Stage> {
+        let snapshot = self.snapshot;
+        let taken = self
+            .ensure(&snapshot.policy, build::policy::policy(plan), Object::Policy)
+            .or_else(|| self.ensure(&snapshot.service, build::service::service(plan), Object::Service));
+        if taken.is_some() {
+            return taken;
+        }
+        self.ensure_claim(plan);
+        if plan.effective.exposure != Exposure::Ingress && plan.advertise.is_none() {
+            let message = "the Service has no port or address for direct UDP yet";
+            return Some(blocked(ConditionType::RouteReady, Reason::AddressPending, message));
+        }
+        None
+    }
+
+    /// Steps for a child that is applied: all but pods, Secrets and claims.
+    fn ensure<K>(&mut self, child: &Child<K>, wanted: K, object: fn(Box<K>) -> Object) -> Option<Stage>
+    where
+        K: Resource<DynamicType = ()> + Serialize + Debug,
+    {
+        match child {
+            Child::Absent => self.step(Step::Create(object(Box::new(wanted)))),
+            Child::Ours(actual) if actual.meta().deletion_timestamp.is_none() => {
+                if !same(&wanted, actual.as_ref()) {
+                    let uid = actual.uid().unwrap_or_default();
+                    self.step(Step::Update { object: object(Box::new(wanted)), uid });
+                }
+            }
+            Child::Ours(_) => {}
+            Child::Foreign { owner } => return Some(taken::<K>(&wanted, owner)),
+        }
+        None
+    }
+
+    fn ensure_claim(&mut self, plan: &Plan<'_>) {
+        let refused = self.class_refuses_single_pod();
+        let mode = if refused { AccessMode::OneNode } else { AccessMode::OnePod };
+        match (&self.snapshot.claim, build::claim::claim(plan, mode)) {
+            (None, Some(claim)) => self.step(Step::Create(Object::Claim(Box::new(claim)))),
+            // Never bound, so nothing can be lost: made again with an access mode that the class takes.
+            (Some(claim), Some(_))
+                if refused && homes::wants_single_pod(claim) && homes::phase(claim) == "Pending" =>
+            {
+                self.step(Step::Delete {
+                    kind: Kind::UnboundClaim,
+                    name: claim.name_any(),
+                    uid: claim.uid().unwrap_or_default(),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the provisioner said that it cannot make a volume for one pod alone.
+    fn class_refuses_single_pod(&self) -> bool {
+        self.snapshot.warnings.iter().any(|event| {
+            event.involved_object.kind.as_deref() == Some("PersistentVolumeClaim")
+                && event.reason.as_deref() == Some("ProvisioningFailed")
+                && event.message.as_deref().is_some_and(|m| {
+                    let text = m.to_ascii_lowercase();
+                    text.contains("access mode") || text.contains("accessmode")
+                })
+        })
+    }
+
+    /// Routes are there from the pod's first Ready until the pod goes.
+    pub(super) fn ensure_routes(&mut self, plan: &Plan<'_>) {
+        if !self.snapshot.route_served {
+            return;
+        }
+        let snapshot = self.snapshot;
+        // A foreign route is told of by the condition: the pod runs all the same.
+        let _ = self.ensure(&snapshot.route, build::route::route(plan), Object::Route);
+        if let Some(route) = build::route::turn_route(plan) {
+            let _ = self.ensure(&snapshot.turn_route, route, Object::TurnRoute);
+        }
+    }
+
+    pub(super) fn delete_routes(&mut self) {
+        if let Some(route) = self.snapshot.route.ours().filter(|r| r.meta().deletion_timestamp.is_none()) {
+            self.delete(Kind::Route, route.as_ref());
+        }
+        if let Some(route) = self.snapshot.turn_route.ours().filter(|r| r.meta().deletion_timestamp.is_none())
+        {
+            self.delete(Kind::TurnRoute, route.as_ref());
+        }
+    }
+
+    pub(super) fn delete_pod(&mut self, pod: &Pod) {
+        self.delete(Kind::Pod, pod);
+    }
+
+    fn delete<K: Resource>(&mut self, kind: Kind, object: &K) {
+        self.step(Step::Delete { kind, name: object.name_any(), uid: object.uid().unwrap_or_default() });
+    }
+}
+
+/// The stage of a session whose child's name somebody else uses.
+pub(super) fn taken<K: Resource<DynamicType = ()>>(wanted: &K, owner: &str) -> Stage {
+    let message = format!("{} {} belongs to {owner}", K::kind(&()), wanted.name_any());
+    blocked(ConditionType::PodReady, Reason::NameTaken, &message)
+}
+
+/// Compared as what is said: labels, annotations, spec.
+fn same<K: Serialize>(wanted: &K, actual: &K) -> bool {
+    match (serde_json::to_value(wanted), serde_json::to_value(actual)) {
+        (Ok(wanted), Ok(actual)) => drift::holds(&wanted, &actual),
+        // What cannot be written cannot be brought back either.
+        _ => true,
+    }
+}
+
+fn node_port(service: &Service) -> Option<u16> {
+    let ports = service.spec.as_ref()?.ports.as_ref()?;
+    ports.iter().find(|p| p.protocol.as_deref() == Some("UDP"))?.node_port?.try_into().ok()
+}
+
+fn balancer_address(service: &Service) -> Option<IpAddr> {
+    let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?;
+    ingress.first()?.ip.as_deref()?.parse().ok()
+}

@@ -1,0 +1,269 @@
+//! PURE. What to do about a session, as a function of what is known of it.
+
+mod children;
+mod pod;
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::admit::Admission;
+use super::build::Plan;
+use super::effective::Effective;
+use super::reason::Reason;
+use super::run::{self, Run};
+use super::settings::Settings;
+use super::snapshot::Snapshot;
+use super::step::Step;
+use super::validate::{self, Refusal};
+use super::{homes, names};
+use crate::crd::{ConditionType, Reclaim};
+
+/// Where a session stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// It is being deleted.
+    Terminating,
+    /// No pod is wanted, for this reason.
+    Off(Reason),
+    /// Something has to happen first.
+    Blocked {
+        /// What it is about.
+        condition: ConditionType,
+        /// The cause.
+        reason: Reason,
+        /// The cause, for people.
+        message: String,
+    },
+    /// A failed pod is replaced after a while.
+    BackOff {
+        /// Why it failed.
+        message: String,
+    },
+    /// Too many pods failed, one after the other; the last one stays to be looked at.
+    Exhausted {
+        /// Why the last one failed.
+        message: String,
+    },
+    /// The pod is being made.
+    Starting,
+    /// The old pod is on its way out.
+    Stopping,
+    /// The pod's node does not answer: nobody knows whether it still runs.
+    Lost,
+    /// The pod is there.
+    Up,
+}
+
+/// Failed pods in a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replacements {
+    /// How many were replaced.
+    pub count: u32,
+    /// When the last one was.
+    pub last: Option<Timestamp>,
+    /// Its UID: a cache that still shows it must not count it again.
+    pub pod_uid: Option<String>,
+}
+
+/// What to do about a session.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Where it stands.
+    pub stage: Stage,
+    /// What is in force, or why nothing can be.
+    pub effective: Result<Effective, Refusal>,
+    /// Whether what runs is what would be made now; `None`: nothing runs.
+    pub up_to_date: Option<bool>,
+    /// What to do, in this order.
+    pub steps: Vec<Step>,
+    /// Failed pods in a row.
+    pub replacements: Replacements,
+    /// When to look again though nothing changed.
+    pub look_again: Option<Duration>,
+}
+
+/// Decides.
+pub fn decide(snapshot: &Snapshot, settings: &Settings, now: Timestamp) -> Decision {
+    let effective = validate::validate(&snapshot.session, snapshot.template.as_deref());
+    let status = snapshot.session.status.as_ref();
+    let replacements = Replacements {
+        count: status.and_then(|s| s.replacements).unwrap_or(0),
+        last: status.and_then(|s| s.last_replacement_time.as_ref()).map(|t| t.0),
+        pod_uid: status.and_then(|s| s.last_replaced_pod_uid.clone()),
+    };
+    let mut decider = Decider {
+        snapshot,
+        settings,
+        now,
+        decision: Decision {
+            stage: Stage::Starting,
+            effective,
+            up_to_date: None,
+            steps: Vec::new(),
+            replacements,
+            look_again: None,
+        },
+    };
+    decider.decision.stage = if snapshot.session.metadata.deletion_timestamp.is_some() {
+        decider.terminate()
+    } else {
+        match run::wanted(&snapshot.session, now) {
+            Run::Off(reason) => decider.stop(reason),
+            Run::On => decider.start(),
+        }
+    };
+    decider.decision
+}
+
+struct Decider<'a> {
+    snapshot: &'a Snapshot,
+    settings: &'a Settings,
+    now: Timestamp,
+    decision: Decision,
+}
+
+impl Decider<'_> {
+    fn step(&mut self, step: Step) {
+        self.decision.steps.push(step);
+    }
+
+    fn look_again_in(&mut self, wait: Duration) {
+        let sooner = self.decision.look_again.is_none_or(|before| wait < before);
+        if sooner {
+            self.decision.look_again = Some(wait);
+        }
+    }
+
+    /// Time until `at`; zero if it has passed.
+    fn until(&self, at: Timestamp) -> Duration {
+        self.now.duration_until(at).try_into().unwrap_or(Duration::ZERO)
+    }
+
+    fn has_finalizer(&self) -> bool {
+        self.snapshot.session.finalizers().iter().any(|f| f == names::FINALIZER)
+    }
+
+    fn terminate(&mut self) -> Stage {
+        if !self.has_finalizer() {
+            return Stage::Terminating;
+        }
+        self.delete_routes();
+        if let Some(pod) = self.snapshot.pod.ours() {
+            match &pod.metadata.deletion_timestamp {
+                None => {
+                    self.delete_pod(pod);
+                    return Stage::Terminating;
+                }
+                // The timestamp has the pod's grace period in it.
+                Some(ends) => {
+                    let left = self.until(after(ends.0, self.settings.pace.cleanup));
+                    if !left.is_zero() {
+                        self.look_again_in(left);
+                        return Stage::Terminating;
+                    }
+                }
+            }
+        }
+        if self.reclaims() {
+            let session = &self.snapshot.session.spec;
+            self.step(Step::DeleteHome { claim: names::home(&session.user, &session.template) });
+        }
+        self.step(Step::RemoveFinalizer);
+        Stage::Terminating
+    }
+
+    /// Whether the home goes with the session. If the template is gone, only the session's own word counts.
+    fn reclaims(&self) -> bool {
+        let own = self.snapshot.session.spec.persistence.as_ref();
+        match &self.decision.effective {
+            Ok(effective) => effective.home.as_ref().is_some_and(|home| home.reclaim == Reclaim::Delete),
+            Err(_) => own.is_some_and(|p| p.reclaim == Some(Reclaim::Delete) && p.enabled != Some(false)),
+        }
+    }
+
+    fn stop(&mut self, reason: Reason) -> Stage {
+        self.finalizer();
+        self.delete_routes();
+        if let Some(pod) = self.snapshot.pod.ours()
+            && pod.metadata.deletion_timestamp.is_none()
+        {
+            self.delete_pod(pod);
+        }
+        self.decision.replacements = Replacements::default();
+        Stage::Off(reason)
+    }
+
+    fn finalizer(&mut self) {
+        if !self.has_finalizer() {
+            self.step(Step::AddFinalizer);
+        }
+    }
+
+    fn start(&mut self) -> Stage {
+        let live = self.snapshot.pod.ours().is_some();
+        let blocked = self.gate();
+        if let Some(blocked) = blocked.filter(|_| !live) {
+            return blocked;
+        }
+        self.finalizer();
+        let (Ok(effective), Some(template)) =
+            (self.decision.effective.clone(), self.snapshot.template.clone())
+        else {
+            // A live pod is not touched by a template that went away.
+            return self.mind_pod(None);
+        };
+        let plan = Plan {
+            session: &self.snapshot.session,
+            uid: self.snapshot.uid(),
+            template: &template,
+            effective: &effective,
+            settings: self.settings,
+            advertise: self.advertise(&effective),
+        };
+        let blocked = self.ensure_children(&plan);
+        if let Some(blocked) = blocked.filter(|_| !live) {
+            return blocked;
+        }
+        self.mind_pod(Some(&plan))
+    }
+
+    /// What has to hold before anything of the session is made.
+    fn gate(&self) -> Option<Stage> {
+        if let Admission::Waits { reason, message } = &self.snapshot.admission {
+            return Some(blocked(ConditionType::Admitted, *reason, message));
+        }
+        let effective = match &self.decision.effective {
+            Ok(effective) => effective,
+            Err(refusal) => return Some(blocked(refusal.condition, refusal.reason, &refusal.message)),
+        };
+        effective.home.as_ref()?;
+        let storage = |reason, message: &str| Some(blocked(ConditionType::StorageReady, reason, message));
+        if let Some(holder) = &self.snapshot.home_holder {
+            return storage(Reason::HomeInUse, &format!("the home is in use by session {holder}"));
+        }
+        let claim = self.snapshot.claim.as_deref()?;
+        if let Some(other) = homes::foreign(claim, &self.snapshot.session) {
+            let name = claim.name_any();
+            return storage(Reason::HomeForeign, &format!("claim {name} is {other}"));
+        }
+        if claim.metadata.deletion_timestamp.is_some() {
+            return storage(Reason::HomeTerminating, "the home is being deleted");
+        }
+        (homes::phase(claim) == "Lost")
+            .then(|| blocked(ConditionType::StorageReady, Reason::HomeLost, "the home's volume is gone"))
+    }
+}
+
+fn blocked(condition: ConditionType, reason: Reason, message: &str) -> Stage {
+    Stage::Blocked { condition, reason, message: message.to_owned() }
+}
+
+/// `at` and a while; the end of time if there is no such instant.
+fn after(at: Timestamp, wait: Duration) -> Timestamp {
+    at.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;

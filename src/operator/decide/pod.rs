@@ -1,0 +1,196 @@
+//! PURE. The pod: made once the old one is gone, never touched while it lives, replaced when it failed, ended when its
+//! time is up.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::children::taken;
+use super::{Decider, Replacements, Stage, after};
+use crate::crd::EndAction;
+use crate::operator::build::{self, Plan};
+use crate::operator::effective::Effective;
+use crate::operator::snapshot::{Child, GatewayState};
+use crate::operator::step::{Object, Step, Why};
+use crate::operator::{names, pods};
+
+/// How long a pod has to be ready before earlier failures are forgotten.
+const HEALED: Duration = Duration::from_secs(600);
+/// How long past its grace period a pod that is deleted may still be there before its node counts as lost.
+const OVERDUE: Duration = Duration::from_secs(60);
+
+impl Decider<'_> {
+    /// `plan` is absent while session and template do not fit: then nothing is made, and nothing is ended.
+    pub(super) fn mind_pod(&mut self, plan: Option<&Plan<'_>>) -> Stage {
+        let snapshot = self.snapshot;
+        let pod = match &snapshot.pod {
+            Child::Foreign { owner } => {
+                return plan.map_or(Stage::Starting, |plan| taken(&build::pod::pod(plan), owner));
+            }
+            Child::Absent => return plan.map_or(Stage::Starting, |plan| self.make_pod(plan)),
+            Child::Ours(pod) => pod,
+        };
+        if let Some(ends) = &pod.metadata.deletion_timestamp {
+            return self.leaving(ends.0);
+        }
+        if self.restart_requested(pod) {
+            self.decision.replacements = Replacements::default();
+            self.delete_pod(pod);
+            return Stage::Stopping;
+        }
+        match pods::phase(pod) {
+            "Failed" => self.replace(pod),
+            "Succeeded" => {
+                self.step(Step::Suspend(Why::Logout));
+                Stage::Stopping
+            }
+            _ => self.mind_live_pod(pod, plan),
+        }
+    }
+
+    fn make_pod(&mut self, plan: &Plan<'_>) -> Stage {
+        let Replacements { count, last, .. } = self.decision.replacements;
+        if let Some(last) = last.filter(|_| count > 0) {
+            let wait = self.until(after(last, self.back_off(count)));
+            if !wait.is_zero() {
+                self.look_again_in(wait);
+                return Stage::BackOff { message: format!("the pod failed; replacement {count} is due") };
+            }
+        }
+        self.step(Step::EnsureSecret(Box::new(build::secret::metadata(plan))));
+        self.step(Step::Create(Object::Pod(Box::new(build::pod::pod(plan)))));
+        Stage::Starting
+    }
+
+    fn back_off(&self, count: u32) -> Duration {
+        let pace = &self.settings.pace;
+        let doubled = pace.replace_first.saturating_mul(1 << count.saturating_sub(1).min(16));
+        doubled.min(pace.replace_most)
+    }
+
+    /// A pod that is on its way out. No second one is made: it might still run.
+    fn leaving(&mut self, ends: Timestamp) -> Stage {
+        let lost = self.snapshot.node.as_deref().is_some_and(pods::node_is_lost);
+        let left = self.until(after(ends, OVERDUE));
+        if lost || left.is_zero() {
+            return Stage::Lost;
+        }
+        self.look_again_in(left);
+        Stage::Stopping
+    }
+
+    /// `kubectl vdi restart` names the pod that is to go, so that the wish ends with that pod.
+    fn restart_requested(&self, pod: &Pod) -> bool {
+        let wish = self.snapshot.session.annotations().get(names::RESTART);
+        wish.is_some() && wish == pod.metadata.uid.as_ref()
+    }
+
+    fn replace(&mut self, pod: &Pod) -> Stage {
+        let message = failure(pod);
+        let counted = self.decision.replacements.pod_uid.is_some()
+            && self.decision.replacements.pod_uid == pod.metadata.uid;
+        if !counted {
+            let count = self.decision.replacements.count;
+            if count >= self.settings.pace.replacements {
+                return Stage::Exhausted { message };
+            }
+            self.decision.replacements =
+                Replacements { count: count + 1, last: Some(self.now), pod_uid: pod.metadata.uid.clone() };
+        }
+        self.delete_pod(pod);
+        Stage::BackOff { message }
+    }
+
+    fn mind_live_pod(&mut self, pod: &Pod, plan: Option<&Plan<'_>>) -> Stage {
+        self.look_again_in(self.gateway_interval(plan.map(|p| p.effective)));
+        if let Some(plan) = plan {
+            let wanted = build::pod::pod(plan);
+            let hash = |pod: &Pod| pod.annotations().get(names::SPEC_HASH).cloned();
+            self.decision.up_to_date = Some(hash(&wanted) == hash(pod));
+            if pods::is_ready(pod) || self.snapshot.route.ours().is_some() {
+                self.ensure_routes(plan);
+            }
+            self.mind_time(pod, plan.effective);
+            self.mind_visitors(plan.effective);
+        }
+        self.forget_failures(pod);
+        Stage::Up
+    }
+
+    fn forget_failures(&mut self, pod: &Pod) {
+        if self.decision.replacements.count == 0 {
+            return;
+        }
+        let Some(since) = pods::ready_since(pod) else { return };
+        let left = self.until(after(since, HEALED));
+        if left.is_zero() {
+            self.decision.replacements = Replacements::default();
+        } else {
+            self.look_again_in(left);
+        }
+    }
+
+    /// Between two looks at the gateway: often until it streams, then as often as idleness has to be noticed.
+    fn gateway_interval(&self, effective: Option<&Effective>) -> Duration {
+        let pace = &self.settings.pace;
+        match self.snapshot.gateway_state() {
+            Some(Ok(state)) if state.display_waits.is_none() && state.encoder.is_some() => {
+                let idle = effective.and_then(|e| e.idle_timeout.span());
+                idle.map_or(pace.gateway_running, |idle| (idle / 20).max(pace.gateway_running))
+            }
+            _ => pace.gateway_starting,
+        }
+    }
+
+    /// The timeout, and the warning before it.
+    fn mind_time(&mut self, pod: &Pod, effective: &Effective) {
+        let (Some(span), Some(start)) = (effective.timeout.span(), pods::created(pod)) else { return };
+        let end = after(start, span);
+        let left = self.until(end);
+        if left.is_zero() {
+            self.end(effective.timeout_action, Why::Timeout);
+            return;
+        }
+        let warning = self.settings.pace.warning;
+        if left <= warning {
+            self.step(Step::Warn { at: end, action: effective.timeout_action });
+            self.look_again_in(left);
+        } else {
+            self.look_again_in(left.saturating_sub(warning));
+        }
+    }
+
+    /// Idleness. What cannot be read is not idle.
+    fn mind_visitors(&mut self, effective: &Effective) {
+        let Some(limit) = effective.idle_timeout.span() else { return };
+        let Some(Ok(GatewayState { viewers: 0, idle, .. })) = self.snapshot.gateway_state() else { return };
+        if *idle >= limit {
+            self.end(effective.idle_action, Why::Idle);
+        } else {
+            self.look_again_in(limit.saturating_sub(*idle));
+        }
+    }
+
+    fn end(&mut self, action: EndAction, why: Why) {
+        self.step(match action {
+            EndAction::Suspend => Step::Suspend(why),
+            EndAction::Delete => Step::DeleteSession(why),
+        });
+    }
+}
+
+/// Why a pod failed, in its own words.
+fn failure(pod: &Pod) -> String {
+    let status = pod.status.as_ref();
+    let own = status.and_then(|s| s.reason.as_deref()).map(|reason| {
+        let message = status.and_then(|s| s.message.as_deref()).unwrap_or_default();
+        if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") }
+    });
+    own.or_else(|| {
+        let (container, code, reason) = pods::terminated(pod)?;
+        Some(format!("container {container} ended with code {code} ({reason})"))
+    })
+    .unwrap_or_else(|| "the pod failed without a reason".to_owned())
+}

@@ -1,0 +1,157 @@
+//! What answers behind all routes: a session that is on its way shows its progress, one that sleeps a button that wakes
+//! it, a host that is nobody's a 404. GET never wakes: previews, crawlers and restored tabs are no visits.
+
+mod access;
+mod progress;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, RETRY_AFTER};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use self::access::{Access, Visitor};
+use super::context::Context;
+use super::{gateways, names};
+use crate::crd::VDISession;
+
+const PAGE: &str = include_str!("page.html");
+/// Tells the page that it is still this server that answers, and not yet the desktop.
+const MARK: &str = "deskgate-entry";
+/// The page is one file; nothing of it comes from elsewhere.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
+    img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/// Answers by Host.
+pub fn router(context: Arc<Context>) -> Router {
+    Router::new().fallback(answer).with_state(context)
+}
+
+/// The request, less its body, which nothing here reads.
+struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+    headers: &'a HeaderMap,
+    peer: SocketAddr,
+}
+
+async fn answer(
+    State(context): State<Arc<Context>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let asked = Asked { method: &method, path: uri.path(), headers: &headers, peer };
+    let mut response = match find(&context, &headers) {
+        None => page(StatusCode::NOT_FOUND),
+        Some(session) => of_session(&context, &asked, session).await,
+    };
+    let headers = response.headers_mut();
+    headers.insert(MARK, axum::http::HeaderValue::from_static("1"));
+    headers.insert(CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The session of a Host: read from the stores, since the host has only a hash of its namespace.
+fn find(context: &Context, headers: &HeaderMap) -> Option<Arc<VDISession>> {
+    let host = headers.get(HOST)?.to_str().ok()?.to_ascii_lowercase();
+    let host = host.rsplit_once(':').map_or(host.as_str(), |(name, _port)| name);
+    let domain = &context.settings.domain;
+    let (name, _) = names::parse_host(host, domain)?;
+    context.stores.spaces.values().find_map(|space| {
+        let matches = names::host(&space.namespace, name, domain) == host;
+        let reference = kube::runtime::reflector::ObjectRef::new(name).within(&space.namespace);
+        matches.then(|| space.sessions.get(&reference)).flatten()
+    })
+}
+
+async fn of_session(context: &Context, asked: &Asked<'_>, session: Arc<VDISession>) -> Response {
+    match (asked.method.as_str(), asked.path) {
+        ("GET", "/.deskgate/state") => {
+            let visitor = visitor(context, asked, &session).await;
+            Json(progress::progress(&session, &visitor)).into_response()
+        }
+        ("POST", "/.deskgate/wake") => wake(context, asked, &session).await,
+        ("GET" | "HEAD", _) => page(StatusCode::SERVICE_UNAVAILABLE),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "2")], "the desktop is not there yet\n")
+            .into_response(),
+    }
+}
+
+fn page(status: StatusCode) -> Response {
+    let kind = "text/html; charset=utf-8";
+    (status, [(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, POLICY), (RETRY_AFTER, "2")], PAGE)
+        .into_response()
+}
+
+/// Who asks. The session's key is read only when there is a credential to check.
+async fn visitor(context: &Context, asked: &Asked<'_>, session: &VDISession) -> Visitor {
+    let namespace = session.namespace().unwrap_or_default();
+    let name = session.name_any();
+    let access = Access {
+        session: &name,
+        user: &session.spec.user,
+        forward: context.settings.forward_auth.as_ref(),
+        now: u64::try_from(Timestamp::now().as_second()).unwrap_or_default(),
+    };
+    if let Some(visitor) = access.forwarded(asked.headers, asked.peer.ip()) {
+        return visitor;
+    }
+    let tokens = access.tokens(asked.headers);
+    if tokens.is_empty() {
+        return Visitor::Unknown;
+    }
+    match gateways::secret(&context.client, &namespace, &name).await {
+        Ok(key) => access.bearer(&tokens, &key),
+        Err(error) => {
+            tracing::debug!(code = "secret_unread", %namespace, session = %name, %error, "a visitor's token could not be checked");
+            Visitor::Unknown
+        }
+    }
+}
+
+/// Wakes a session for a visitor with control rights, by an annotation: the newest wish wins.
+async fn wake(context: &Context, asked: &Asked<'_>, session: &VDISession) -> Response {
+    let namespace = session.namespace().unwrap_or_default();
+    let name = session.name_any();
+    if !access::same_origin(asked.headers) {
+        return refused(StatusCode::FORBIDDEN, "another site's page may not wake a desktop");
+    }
+    match visitor(context, asked, session).await {
+        Visitor::Controls => {}
+        Visitor::Looks => {
+            return refused(StatusCode::FORBIDDEN, "waking a desktop takes the right to control it");
+        }
+        Visitor::Unknown => {
+            let how = format!("open the link that `kubectl vdi open {name} -n {namespace}` prints");
+            return refused(StatusCode::UNAUTHORIZED, &how);
+        }
+    }
+    let patch = json!({ "metadata": {
+        "uid": session.uid(),
+        "annotations": { names::WAKE_AT: Timestamp::now().to_string() },
+    }});
+    let api: Api<VDISession> = Api::namespaced(context.client.clone(), &namespace);
+    match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => {
+            tracing::info!(code = "woken", %namespace, session = %name, "a visitor woke the session");
+            StatusCode::ACCEPTED.into_response()
+        }
+        Err(error) => {
+            tracing::warn!(code = "wake_failed", %namespace, session = %name, %error, "the session could not be woken");
+            refused(StatusCode::SERVICE_UNAVAILABLE, "the cluster did not take the wish; try again")
+        }
+    }
+}
+
+fn refused(status: StatusCode, why: &str) -> Response {
+    (status, Json(json!({ "error": why }))).into_response()
+}

@@ -1,0 +1,228 @@
+//! Reads what is known of a session from the stores, and asks its gateway and its route when that is due.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+
+use super::admit::{self, Admission, Candidate};
+use super::context::Context;
+use super::effective::Effective;
+use super::gateways::Target;
+use super::homes::{self, Claimant};
+use super::run::{self, Run};
+use super::snapshot::{Child, RouteProbe, Snapshot};
+use super::stores::Space;
+use super::{names, pods, probe, validate};
+use crate::crd::{VDISession, VDITemplate};
+use crate::inject::{CONTAINER, PORT};
+
+/// Everything that is known of a session at `now`.
+pub async fn fetch(context: &Context, space: &Space, session: Arc<VDISession>, now: Timestamp) -> Snapshot {
+    let mut snapshot = from_stores(context, space, session, now);
+    look_at_gateway(context, &mut snapshot, now).await;
+    look_at_route(context, &mut snapshot, now).await;
+    snapshot
+}
+
+/// The part of a snapshot that needs no call.
+pub fn from_stores(context: &Context, space: &Space, session: Arc<VDISession>, now: Timestamp) -> Snapshot {
+    let uid = session.uid().unwrap_or_default();
+    let name = names::child(&session.name_any());
+    let namespace = space.namespace.as_str();
+    let pod = Child::of(space.pods.get(&ObjectRef::new(&name).within(namespace)), &uid);
+    let claim_name = names::home(&session.spec.user, &session.spec.template);
+    let claim = space.claims.get(&ObjectRef::new(&claim_name).within(namespace));
+    let node = pod.ours().and_then(|p| p.spec.as_ref()?.node_name.clone());
+    let subjects = [pod.ours().and_then(|p| p.uid()), claim.as_ref().and_then(|c| c.uid())];
+    let own = |labels: &std::collections::BTreeMap<String, String>| {
+        labels.get(names::LABEL_SESSION_UID).is_some_and(|owner| *owner == uid)
+    };
+    Snapshot {
+        template: context.stores.templates.get(&ObjectRef::new(&session.spec.template)),
+        admission: admission(context, &uid, now),
+        home_holder: home_holder(context, space, &session, &claim_name, now),
+        service: Child::of(space.services.get(&ObjectRef::new(&name).within(namespace)), &uid),
+        policy: Child::of(space.policies.get(&ObjectRef::new(&name).within(namespace)), &uid),
+        route: Child::of(space.routes.get(&ObjectRef::new(&name).within(namespace)), &uid),
+        turn_route: Child::of(space.turn_routes.get(&ObjectRef::new(&name).within(namespace)), &uid),
+        route_served: context.stores.routes_are_served(),
+        slices: space.slices.state().into_iter().filter(|slice| own(slice.labels())).collect(),
+        warnings: warnings(space, &subjects),
+        node: node.and_then(|node| context.stores.nodes.get(&ObjectRef::new(&node))),
+        gateway: context.gateways.last(&uid),
+        probe: RouteProbe::Off,
+        pod,
+        claim,
+        session,
+    }
+}
+
+/// Warnings about these objects, newest first.
+fn warnings(space: &Space, subjects: &[Option<String>]) -> Vec<Arc<Event>> {
+    let about = |event: &Arc<Event>| {
+        event.involved_object.uid.is_some() && subjects.contains(&event.involved_object.uid)
+    };
+    let mut events: Vec<Arc<Event>> = space.warnings.state().into_iter().filter(about).collect();
+    events.sort_by_key(|event| std::cmp::Reverse(last_seen(event)));
+    events
+}
+
+fn last_seen(event: &Event) -> Option<Timestamp> {
+    let series = event.series.as_ref().and_then(|s| s.last_observed_time.as_ref()).map(|t| t.0);
+    let last = event.last_timestamp.as_ref().map(|t| t.0);
+    let made = event.event_time.as_ref().map(|t| t.0);
+    series.or(last).or(made)
+}
+
+fn admission(context: &Context, uid: &str, now: Timestamp) -> Admission {
+    let quotas = &context.settings.quotas;
+    if *quotas == super::settings::Quotas::default() {
+        return Admission::Admitted;
+    }
+    let mut effective_of = Resolver::new(context);
+    let mut candidates = Vec::new();
+    for space in context.stores.spaces.values() {
+        for session in space.sessions.state() {
+            let leaves = session.metadata.deletion_timestamp.is_some();
+            if leaves || run::wanted(&session, now) != Run::On {
+                continue;
+            }
+            // What cannot start takes nothing.
+            let Some(effective) = effective_of.get(&session) else { continue };
+            candidates.push(Candidate {
+                uid: session.uid().unwrap_or_default(),
+                name: format!("{}/{}", space.namespace, session.name_any()),
+                user: session.spec.user.clone(),
+                template: session.spec.template.clone(),
+                gpu: effective.compute.gpu,
+                created: created(&session),
+            });
+        }
+    }
+    admit::admit(&candidates, uid, quotas)
+}
+
+fn home_holder(
+    context: &Context,
+    space: &Space,
+    own: &VDISession,
+    claim: &str,
+    now: Timestamp,
+) -> Option<String> {
+    let mut effective_of = Resolver::new(context);
+    let mut claimants = Vec::new();
+    for session in space.sessions.state() {
+        if session.spec.user != own.spec.user || session.spec.template != own.spec.template {
+            continue;
+        }
+        let uid = session.uid().unwrap_or_default();
+        let pod = ObjectRef::new(&names::child(&session.name_any())).within(&space.namespace);
+        let has_pod = Child::of(space.pods.get(&pod), &uid).ours().is_some();
+        let runs = session.metadata.deletion_timestamp.is_none() && run::wanted(&session, now) == Run::On;
+        let wants = effective_of.get(&session).is_some_and(|e| e.home.is_some());
+        if has_pod || (runs && wants) {
+            claimants.push(Claimant {
+                uid,
+                name: session.name_any(),
+                claim: claim.to_owned(),
+                has_pod,
+                created: created(&session),
+            });
+        }
+    }
+    homes::holder(&claimants, own.metadata.uid.as_deref()?, claim).map(str::to_owned)
+}
+
+fn created(session: &VDISession) -> Timestamp {
+    session.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |t| t.0)
+}
+
+/// Looks templates up once.
+struct Resolver<'a> {
+    context: &'a Context,
+    templates: HashMap<String, Option<Arc<VDITemplate>>>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(context: &'a Context) -> Self {
+        Self { context, templates: HashMap::new() }
+    }
+
+    fn get(&mut self, session: &VDISession) -> Option<Effective> {
+        let name = &session.spec.template;
+        let stores = &self.context.stores;
+        let template = self
+            .templates
+            .entry(name.clone())
+            .or_insert_with(|| stores.templates.get(&ObjectRef::new(name)))
+            .as_deref();
+        validate::validate(session, template).ok()
+    }
+}
+
+/// The gateway of a session's pod, if it listens already.
+pub fn target(snapshot: &Snapshot) -> Option<Target> {
+    let pod = snapshot.pod.ours().filter(|pod| pod.metadata.deletion_timestamp.is_none())?;
+    let address = pods::address(pod).filter(|_| pods::runs(pod, CONTAINER))?;
+    Some(Target {
+        session_uid: snapshot.uid().to_owned(),
+        namespace: snapshot.session.namespace().unwrap_or_default(),
+        session: snapshot.name(),
+        pod_uid: pod.uid().unwrap_or_default(),
+        address: SocketAddr::new(address, gateway_port(pod)),
+    })
+}
+
+/// The port that the pod was made with, whatever the template says by now.
+fn gateway_port(pod: &Pod) -> u16 {
+    let containers = pod.spec.as_ref().and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
+    let gateway = containers.iter().find(|c| c.name == CONTAINER);
+    let port = gateway.and_then(|c| c.ports.as_ref()?.first().map(|p| p.container_port));
+    port.and_then(|p| p.try_into().ok()).unwrap_or(PORT)
+}
+
+async fn look_at_gateway(context: &Context, snapshot: &mut Snapshot, now: Timestamp) {
+    let Some(target) = target(snapshot) else { return };
+    let pace = &context.settings.pace;
+    let interval = match snapshot.gateway_state() {
+        Some(Ok(state)) if state.display_waits.is_none() && state.encoder.is_some() => pace.gateway_running,
+        _ => pace.gateway_starting,
+    };
+    let asked = snapshot.gateway.as_ref().filter(|g| g.pod_uid == target.pod_uid).map(|g| g.asked);
+    // A little early is on time: the timer that led here was rounded.
+    let due =
+        asked.is_none_or(|at| now.duration_since(at) >= interval.mul_f64(0.9).try_into().unwrap_or_default());
+    if due {
+        snapshot.gateway = Some(context.gateways.ask(&target, now).await);
+    }
+}
+
+async fn look_at_route(context: &Context, snapshot: &mut Snapshot, now: Timestamp) {
+    let Some(url) = &context.settings.ingress_probe else { return };
+    if snapshot.route.ours().is_none() {
+        snapshot.probe = RouteProbe::Due;
+        return;
+    }
+    let uid = snapshot.uid().to_owned();
+    let pace = &context.settings.pace;
+    let last = context.gateways.last_probe(&uid);
+    let fresh = last.filter(|(at, probe)| {
+        let interval = if *probe == RouteProbe::Leads { pace.gateway_running } else { pace.gateway_starting };
+        now.duration_since(*at) < interval.mul_f64(0.9).try_into().unwrap_or_default()
+    });
+    snapshot.probe = match fresh {
+        Some((_, probe)) => probe,
+        None => {
+            let namespace = snapshot.session.namespace().unwrap_or_default();
+            let host = names::host(&namespace, &snapshot.name(), &context.settings.domain);
+            let found = probe::route(url, &host, &uid).await;
+            context.gateways.probed(&uid, now, found.clone());
+            found
+        }
+    };
+}

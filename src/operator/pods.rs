@@ -1,0 +1,86 @@
+//! PURE. What a pod's status says.
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Node, Pod};
+use k8s_openapi::jiff::Timestamp;
+
+/// Whether all its containers are ready.
+pub fn is_ready(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && condition(pod, "Ready").is_some_and(|c| c.0)
+}
+
+/// A condition of the pod: whether it is True, its reason and its message.
+pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(bool, &'a str, &'a str)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|c| c.type_ == kind)?;
+    let text = |t: &'a Option<String>| t.as_deref().unwrap_or_default();
+    Some((found.status == "True", text(&found.reason), text(&found.message)))
+}
+
+/// Since when the pod has been ready.
+pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let ready = conditions.iter().find(|c| c.type_ == "Ready" && c.status == "True")?;
+    Some(ready.last_transition_time.as_ref()?.0)
+}
+
+/// The phase, as the kubelet has it.
+pub fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending")
+}
+
+/// When it was made.
+pub fn created(pod: &Pod) -> Option<Timestamp> {
+    pod.metadata.creation_timestamp.as_ref().map(|t| t.0)
+}
+
+/// Statuses of all containers, the sidecars first: they start first.
+pub fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let sidecars = status.and_then(|s| s.init_container_statuses.as_deref()).unwrap_or_default();
+    let others = status.and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
+    sidecars.iter().chain(others)
+}
+
+/// A container that waits for something that it names: container, reason, message.
+pub fn waiting(pod: &Pod) -> Option<(&str, &str, &str)> {
+    const HARMLESS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+    containers(pod).find_map(|c| {
+        let waiting = c.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref().filter(|r| !HARMLESS.contains(r))?;
+        Some((c.name.as_str(), reason, waiting.message.as_deref().unwrap_or_default()))
+    })
+}
+
+/// A container that the kernel ended for want of memory, now or the time before.
+pub fn out_of_memory(pod: &Pod) -> Option<&str> {
+    let killed = |state: Option<&ContainerState>| {
+        state.and_then(|s| s.terminated.as_ref()).is_some_and(|t| t.reason.as_deref() == Some("OOMKilled"))
+    };
+    containers(pod)
+        .find(|c| killed(c.state.as_ref()) || (!c.ready && killed(c.last_state.as_ref())))
+        .map(|c| c.name.as_str())
+}
+
+/// How a container ended: container, exit code, reason.
+pub fn terminated(pod: &Pod) -> Option<(&str, i32, &str)> {
+    containers(pod).find_map(|c| {
+        let end = c.state.as_ref()?.terminated.as_ref().filter(|t| t.exit_code != 0)?;
+        Some((c.name.as_str(), end.exit_code, end.reason.as_deref().unwrap_or("Error")))
+    })
+}
+
+/// Whether a node does not answer.
+pub fn node_is_lost(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "Unknown")
+}
+
+/// The pod's own address.
+pub fn address(pod: &Pod) -> Option<std::net::IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+}
+
+/// Whether a container runs.
+pub fn runs(pod: &Pod, container: &str) -> bool {
+    containers(pod).any(|c| c.name == container && c.state.as_ref().is_some_and(|s| s.running.is_some()))
+}

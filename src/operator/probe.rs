@@ -1,0 +1,55 @@
+//! Asks Traefik for a session's host, and whether it is this session's gateway that answers.
+
+use std::net::SocketAddr;
+
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
+use url::Url;
+
+use super::gateways::{self, GatewayError};
+use super::snapshot::RouteProbe;
+use crate::wire::api::SESSION_UID;
+
+/// Asks the entry point at `url` for `/healthz` of `host`.
+pub async fn route(url: &str, host: &str, uid: &str) -> RouteProbe {
+    match ask(url, host).await {
+        Ok((status, Some(answered))) if answered == uid => {
+            if status.is_success() {
+                RouteProbe::Leads
+            } else {
+                RouteProbe::Fails(format!("the gateway answers {status}"))
+            }
+        }
+        Ok((_, Some(_))) => RouteProbe::Fails(format!("another session's gateway answers for {host}")),
+        Ok((status, None)) => {
+            RouteProbe::Fails(format!("{host} does not lead to the gateway: {url} answers {status}"))
+        }
+        Err(error) => RouteProbe::Fails(format!("{url}: {error}")),
+    }
+}
+
+async fn ask(url: &str, host: &str) -> Result<(hyper::StatusCode, Option<String>), GatewayError> {
+    let wrong = |why: String| GatewayError::Answer { path: "/healthz", why };
+    let url: Url = url.parse().map_err(|e: url::ParseError| wrong(e.to_string()))?;
+    let name = url.host_str().ok_or_else(|| wrong("the URL has no host".to_owned()))?;
+    let port = url.port_or_known_default().unwrap_or(80);
+    let request = Request::get("/healthz")
+        .header("host", host)
+        .body(Full::new(Bytes::new()))
+        .map_err(|e| wrong(e.to_string()))?;
+    let ask = async {
+        let address = resolve(name, port).await?;
+        gateways::send_full(address, request).await
+    };
+    tokio::time::timeout(gateways::PATIENCE, ask).await.map_err(|_| GatewayError::Slow)?.map(|(parts, _)| {
+        let uid = parts.headers.get(SESSION_UID).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        (parts.status, uid)
+    })
+}
+
+async fn resolve(name: &str, port: u16) -> Result<SocketAddr, GatewayError> {
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let mut found = tokio::net::lookup_host((name, port)).await?;
+    found.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound).into())
+}

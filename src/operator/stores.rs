@@ -1,0 +1,408 @@
+//! What the operator knows of the cluster: one watch for each kind and namespace, kept in memory.
+//!
+//! Every replica watches, so that followers can serve the wake page; the leader alone acts on it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use k8s_openapi::api::core::v1::{Event, Node, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::core::NamespaceResourceScope;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use super::dirty::Dirty;
+use super::names;
+use super::traefik::{IngressRoute, IngressRouteTCP};
+use crate::crd::{VDISession, VDITemplate};
+
+/// How often the API server is asked whether it knows Traefik's kinds, until it does.
+const DISCOVERY: Duration = Duration::from_secs(10);
+
+/// What is known of one namespace.
+pub struct Space {
+    /// Its name.
+    pub namespace: String,
+    /// Sessions.
+    pub sessions: Store<VDISession>,
+    /// Pods of sessions.
+    pub pods: Store<Pod>,
+    /// Services of sessions.
+    pub services: Store<Service>,
+    /// NetworkPolicies of sessions.
+    pub policies: Store<NetworkPolicy>,
+    /// All claims: one of a home's name may be anybody's.
+    pub claims: Store<PersistentVolumeClaim>,
+    /// EndpointSlices of sessions' Services.
+    pub slices: Store<EndpointSlice>,
+    /// Warnings.
+    pub warnings: Store<Event>,
+    /// Routes.
+    pub routes: Store<IngressRoute>,
+    /// Routes of TURN over TLS.
+    pub turn_routes: Store<IngressRouteTCP>,
+    /// Sessions that something happened to.
+    pub dirty: Arc<Dirty>,
+}
+
+/// What is known of the cluster.
+pub struct Stores {
+    /// Templates.
+    pub templates: Store<VDITemplate>,
+    /// Nodes.
+    pub nodes: Store<Node>,
+    /// Namespaces with sessions.
+    pub spaces: BTreeMap<String, Space>,
+    /// Whether Traefik's kinds are served and watched.
+    pub routes_served: Arc<AtomicBool>,
+    seen: Arc<Seen>,
+}
+
+/// Watches that have not listed yet.
+#[derive(Default)]
+struct Seen {
+    waiting: Mutex<HashSet<String>>,
+    changed: tokio::sync::Notify,
+}
+
+impl Seen {
+    fn expect(&self, watch: &str) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(watch.to_owned());
+    }
+
+    fn listed(&self, watch: &str) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(watch);
+        self.changed.notify_waiters();
+    }
+
+    fn missing(&self) -> Vec<String> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// What an event of one kind means for sessions.
+type Touches<K> = Arc<dyn Fn(&K) + Send + Sync>;
+
+impl Stores {
+    /// Starts all watches; they end with `tasks`.
+    pub fn start(client: &Client, namespaces: &[String], tasks: &mut JoinSet<()>) -> Arc<Self> {
+        let seen = Arc::new(Seen::default());
+        let routes_served = Arc::new(AtomicBool::new(false));
+        let dirties: BTreeMap<String, Arc<Dirty>> =
+            namespaces.iter().map(|n| (n.clone(), Arc::new(Dirty::default()))).collect();
+        let mut start = Start { client: client.clone(), seen: Arc::clone(&seen), tasks };
+        let mut users: Vec<(Store<VDISession>, Arc<Dirty>)> = Vec::new();
+        let mut spaces = BTreeMap::new();
+        for (namespace, dirty) in &dirties {
+            let space = start.space(namespace, Arc::clone(dirty), &routes_served);
+            users.push((space.sessions.clone(), Arc::clone(dirty)));
+            spaces.insert(namespace.clone(), space);
+        }
+        let templates = start.templates(users);
+        let nodes = start.cluster(watcher::Config::default(), Arc::new(|_: &Node| {}));
+        Arc::new(Self { templates, nodes, spaces, routes_served, seen })
+    }
+
+    /// Watches that have not listed yet; empty: everything is known.
+    pub fn missing(&self) -> Vec<String> {
+        self.seen.missing()
+    }
+
+    /// Waits until everything is known.
+    pub async fn ready(&self) {
+        loop {
+            let changed = self.seen.changed.notified();
+            if self.missing().is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Marks all sessions: who becomes the leader looks at each.
+    pub fn mark_all(&self) {
+        for space in self.spaces.values() {
+            for session in space.sessions.state() {
+                space.dirty.mark(session.name_any());
+            }
+        }
+    }
+
+    /// Whether Traefik's kinds are served and watched.
+    pub fn routes_are_served(&self) -> bool {
+        self.routes_served.load(Ordering::Acquire)
+    }
+}
+
+struct Start<'a> {
+    client: Client,
+    seen: Arc<Seen>,
+    tasks: &'a mut JoinSet<()>,
+}
+
+/// Name of a watch, for people.
+fn watch_name<K: Resource<DynamicType = ()>>(namespace: &str) -> String {
+    format!("{} in {namespace}", K::plural(&()))
+}
+
+impl Start<'_> {
+    fn space(&mut self, namespace: &str, dirty: Arc<Dirty>, routes_served: &Arc<AtomicBool>) -> Space {
+        let ours = || watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::APP));
+        let all = watcher::Config::default;
+        let (sessions_writer, sessions) = writer::<VDISession>();
+        Space {
+            namespace: namespace.to_owned(),
+            pods: self.watch(namespace, ours(), by_label(&dirty)),
+            services: self.watch(namespace, ours(), by_label(&dirty)),
+            policies: self.watch(namespace, ours(), by_label(&dirty)),
+            slices: self.watch(namespace, ours(), by_label(&dirty)),
+            claims: self.watch(namespace, all(), by_home(&dirty, &sessions)),
+            warnings: self.watch(namespace, all().fields("type=Warning"), by_subject(&dirty, &sessions)),
+            routes: self.watch_when_served(namespace, &dirty, routes_served),
+            turn_routes: self.watch_when_served(namespace, &dirty, routes_served),
+            sessions: self.watch_sessions(namespace, &dirty, sessions_writer, sessions),
+            dirty,
+        }
+    }
+
+    fn watch_sessions(
+        &mut self,
+        namespace: &str,
+        dirty: &Arc<Dirty>,
+        writer: Writer<VDISession>,
+        store: Store<VDISession>,
+    ) -> Store<VDISession> {
+        let api = Api::namespaced(self.client.clone(), namespace);
+        let name = watch_name::<VDISession>(namespace);
+        self.seen.expect(&name);
+        let dirty = Arc::clone(dirty);
+        let touches: Touches<VDISession> = Arc::new(move |session| dirty.mark(session.name_any()));
+        let seen = Arc::clone(&self.seen);
+        self.tasks
+            .spawn(follow(api, watcher::Config::default(), writer, touches, move || seen.listed(&name)));
+        store
+    }
+
+    fn watch<K>(&mut self, namespace: &str, config: watcher::Config, touches: Touches<K>) -> Store<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Watched,
+    {
+        let api = Api::namespaced(self.client.clone(), namespace);
+        self.run(api, watch_name::<K>(namespace), config, touches)
+    }
+
+    fn cluster<K>(&mut self, config: watcher::Config, touches: Touches<K>) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + Watched,
+    {
+        self.run(Api::all(self.client.clone()), watch_name::<K>("the cluster"), config, touches)
+    }
+
+    fn run<K>(&mut self, api: Api<K>, name: String, config: watcher::Config, touches: Touches<K>) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + Watched,
+    {
+        let (writer, store) = writer();
+        self.seen.expect(&name);
+        let seen = Arc::clone(&self.seen);
+        self.tasks.spawn(follow(api, config, writer, touches, move || seen.listed(&name)));
+        store
+    }
+
+    /// Traefik may come later than the operator, or never.
+    fn watch_when_served<K>(
+        &mut self,
+        namespace: &str,
+        dirty: &Arc<Dirty>,
+        served: &Arc<AtomicBool>,
+    ) -> Store<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Watched,
+    {
+        let (writer, store) = writer();
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let ours = watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::APP));
+        let (client, served, dirty) = (self.client.clone(), Arc::clone(served), Arc::clone(dirty));
+        self.tasks.spawn(async move {
+            await_kind::<K>(&client).await;
+            let touches = by_label(&dirty);
+            follow(api, ours, writer, touches, move || served.store(true, Ordering::Release)).await;
+        });
+        store
+    }
+
+    fn templates(&mut self, users: Vec<(Store<VDISession>, Arc<Dirty>)>) -> Store<VDITemplate> {
+        let touches: Touches<VDITemplate> = Arc::new(move |template| {
+            let name = template.name_any();
+            for (sessions, dirty) in &users {
+                for session in sessions.state().iter().filter(|s| s.spec.template == name) {
+                    dirty.mark(session.name_any());
+                }
+            }
+        });
+        self.cluster(watcher::Config::default(), touches)
+    }
+}
+
+/// What a store can hold.
+pub trait Watched: Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+impl<K: Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
+
+fn writer<K: Resource<DynamicType = ()> + Clone + 'static>() -> (Writer<K>, Store<K>)
+where
+    K::DynamicType: Hash + Eq + Clone,
+{
+    let writer = Writer::default();
+    let store = writer.as_reader();
+    (writer, store)
+}
+
+/// Keeps a store true, for ever: a watch that breaks is listed anew (410, dropped connections, an API server that is
+/// away), with a growing wait.
+async fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    writer: Writer<K>,
+    touches: Touches<K>,
+    listed: impl Fn() + Send + Sync + 'static,
+) where
+    K: Resource<DynamicType = ()> + Watched,
+{
+    let mut known = Known::new(writer, touches);
+    let events = watcher(api, config).default_backoff().modify(|object: &mut K| {
+        // Half of an object's size, and nobody reads it.
+        object.managed_fields_mut().clear();
+    });
+    let mut events = pin!(events);
+    loop {
+        match events.try_next().await {
+            Ok(Some(event)) => {
+                let done = matches!(event, watcher::Event::InitDone);
+                known.take(event);
+                if done {
+                    listed();
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                let kind = K::kind(&());
+                tracing::warn!(code = "watch_failed", %kind, %error, "a watch broke; it is begun anew");
+            }
+        }
+    }
+}
+
+/// A store with what its events touch. After a new list, what vanished meanwhile has been touched too: its deletion
+/// was never told.
+struct Known<K: Resource<DynamicType = ()> + Clone + 'static> {
+    writer: Writer<K>,
+    store: Store<K>,
+    touches: Touches<K>,
+    listing: HashSet<ObjectRef<K>>,
+}
+
+impl<K: Resource<DynamicType = ()> + Watched> Known<K> {
+    fn new(writer: Writer<K>, touches: Touches<K>) -> Self {
+        let store = writer.as_reader();
+        Self { writer, store, touches, listing: HashSet::new() }
+    }
+
+    fn take(&mut self, event: watcher::Event<K>) {
+        let mut touched: Vec<Arc<K>> = Vec::new();
+        match &event {
+            watcher::Event::Apply(object) | watcher::Event::Delete(object) => {
+                touched.push(Arc::new(object.clone()));
+            }
+            watcher::Event::Init => self.listing.clear(),
+            watcher::Event::InitApply(object) => {
+                self.listing.insert(ObjectRef::from(object));
+            }
+            watcher::Event::InitDone => {
+                let gone = |object: &&Arc<K>| !self.listing.contains(&ObjectRef::from(object.as_ref()));
+                touched.extend(self.store.state().iter().filter(gone).cloned());
+            }
+        }
+        let whole = matches!(event, watcher::Event::InitDone);
+        // The store first: whoever is woken reads it.
+        self.writer.apply_watcher_event(&event);
+        if whole {
+            self.listing.clear();
+            touched.extend(self.store.state());
+        }
+        touched.iter().for_each(|object| (self.touches)(object));
+    }
+}
+
+fn by_label<K: Resource>(dirty: &Arc<Dirty>) -> Touches<K> {
+    let dirty = Arc::clone(dirty);
+    Arc::new(move |object| {
+        if let Some(session) = object.labels().get(names::LABEL_INSTANCE) {
+            dirty.mark(session.clone());
+        }
+    })
+}
+
+/// A claim touches the sessions of its user and template.
+fn by_home(dirty: &Arc<Dirty>, sessions: &Store<VDISession>) -> Touches<PersistentVolumeClaim> {
+    let (dirty, sessions) = (Arc::clone(dirty), sessions.clone());
+    Arc::new(move |claim| {
+        let name = claim.name_any();
+        if name.starts_with(names::HOME_PREFIX) {
+            mark_users_of(&name, &sessions, &dirty);
+        }
+    })
+}
+
+fn mark_users_of(claim: &str, sessions: &Store<VDISession>, dirty: &Dirty) {
+    for session in sessions.state() {
+        if names::home(&session.spec.user, &session.spec.template) == claim {
+            dirty.mark(session.name_any());
+        }
+    }
+}
+
+/// A warning touches the session whose pod or claim it is about.
+fn by_subject(dirty: &Arc<Dirty>, sessions: &Store<VDISession>) -> Touches<Event> {
+    let (dirty, sessions) = (Arc::clone(dirty), sessions.clone());
+    Arc::new(move |event| {
+        let Some(name) = event.involved_object.name.as_deref() else { return };
+        match event.involved_object.kind.as_deref() {
+            Some("Pod") => {
+                if let Some(session) = name.strip_prefix(names::CHILD_PREFIX) {
+                    dirty.mark(session);
+                }
+            }
+            Some("PersistentVolumeClaim") if name.starts_with(names::HOME_PREFIX) => {
+                mark_users_of(name, &sessions, &dirty);
+            }
+            _ => {}
+        }
+    })
+}
+
+/// Waits until the API server serves a kind.
+async fn await_kind<K: Resource<DynamicType = ()>>(client: &Client) {
+    let version = K::api_version(&());
+    loop {
+        match client.list_api_group_resources(&version).await {
+            Ok(list) if list.resources.iter().any(|r| r.kind == K::kind(&())) => return,
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => {
+                tracing::warn!(code = "discovery_failed", kind = %K::kind(&()), %error, "asking for a kind failed")
+            }
+        }
+        tokio::time::sleep(DISCOVERY).await;
+    }
+}
