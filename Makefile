@@ -1,5 +1,5 @@
 # The commands of this repository. Each installs what it lacks (tools/setup).
-.PHONY: all demo test test-rust test-web test-browser check bench fuzz web setup
+.PHONY: all demo test test-rust test-cluster test-web test-browser check bench fuzz web setup
 
 all: setup web ## build the release binary, page inside
 	cargo build --release --locked
@@ -8,12 +8,13 @@ demo: setup web ## a desktop in the browser: prints the URL, Ctrl-C stops it
 	cargo build --release --locked --no-default-features --features gateway
 	target/release/deskgate demo
 
-test: test-rust test-web test-browser ## every test; what CI runs
+test: test-rust test-cluster test-web test-browser ## every test; what CI runs
 
 check: setup-test web ## formatting, lints, types, licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
+	cargo clippy --locked --no-default-features --features operator --all-targets -- -D warnings
 	npm --prefix web run check --silent
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
 	else echo "check: licences are checked by the tests; cargo-deny, which checks more, is not installed"; fi
@@ -23,6 +24,8 @@ bench: all setup-test ## the measured tables of the README, half an hour; QUICK=
 	npm --prefix tests/browser run bench --silent -- $(if $(QUICK),--quick)
 	cargo bench --locked --bench paths -- $(if $(QUICK),--quick)
 	cargo bench --locked --bench glass -- $(if $(QUICK),--quick,--runs 4)
+	cargo bench --locked --no-run --bench operator
+	tools/netns cargo bench --locked --offline --bench operator -- $(if $(QUICK),--quick)
 
 SECONDS ?= 600
 fuzz: setup web ## every parser of what strangers send, SECONDS each; TARGETS="turn mux" for some
@@ -31,6 +34,10 @@ fuzz: setup web ## every parser of what strangers send, SECONDS each; TARGETS="t
 test-rust: setup-test web
 	cargo test --locked --no-fail-fast --lib --bins --test it
 	cargo test --locked --no-fail-fast --test alone -- --test-threads=1
+
+test-cluster: setup-test web
+	cargo test --locked --no-run --test cluster
+	tools/netns cargo test --locked --offline --no-fail-fast --test cluster
 
 test-web: setup-test
 	npm --prefix web test --silent

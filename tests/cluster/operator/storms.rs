@@ -1,0 +1,180 @@
+//! What happens around an operator: the API server goes and comes, namespaces go, objects lose what marks them; and what
+//! must never show.
+
+use deskgate::crd::Phase;
+use deskgate::manifests::NAME;
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Secret, Service};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::crashes::OnePod;
+use super::{Desks, found};
+use crate::rig::deskgate::Deskgate;
+use crate::rig::wait::{DEADLINE, wait_for, wait_gone, wait_until};
+use crate::rig::{Cluster, Options};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_goes_and_comes_back_loses_nothing() {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await));
+    let desks = Desks::on(cluster, "restart", &[]).await;
+    desks.make_template(json!({})).await;
+    let _operator = desks.operator().await;
+    desks.make_session("before", json!({})).await;
+    desks.holds("before", "RouteReady").await;
+    let pod = desks.api::<Pod>().get("vdi-before").await.unwrap().uid();
+    cluster.stop_api_server();
+    cluster.start_api_server().await;
+    // The watches find out by themselves, whatever they missed.
+    desks.make_session("after", json!({"user": "bob"})).await;
+    desks.holds("after", "RouteReady").await;
+    desks.delete_session("after").await;
+    wait_gone(&desks.sessions(), "after").await;
+    assert_eq!(desks.api::<Pod>().get("vdi-before").await.unwrap().uid(), pod);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_are_made_when_traefik_comes_and_nothing_waits_for_it() {
+    let options = Options { traefik: false, ..Options::default() };
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start_with(options).await));
+    let desks = Desks::on(cluster, "traefik", &[]).await;
+    desks.make_template(json!({})).await;
+    let _operator = desks.operator().await;
+    desks.make_session("desk", json!({})).await;
+    desks.reason("desk", "RouteReady", "RouteKindMissing").await;
+    desks.holds("desk", "PodReady").await;
+    desks.make_session("ends", json!({"user": "bob"})).await;
+    desks.holds("ends", "PodReady").await;
+    desks.delete_session("ends").await;
+    wait_gone(&desks.sessions(), "ends").await;
+    cluster.apply_traefik_crds().await;
+    desks.holds("desk", "RouteReady").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_is_deleted_goes_with_its_sessions() {
+    let desks = Desks::new("gone").await;
+    desks.make_template(json!({})).await;
+    let operator = desks.operator().await;
+    desks.make_session("desk", json!({})).await;
+    desks.holds("desk", "PodReady").await;
+    // Nobody is there when the deletion comes; whoever comes later ends it. Its own account goes with the namespace.
+    drop(operator);
+    desks.delete_session("desk").await;
+    let namespaces = Api::<Namespace>::all(desks.client.clone());
+    namespaces.delete(&desks.namespace, &DeleteParams::default()).await.unwrap();
+    let _operator =
+        super::Operator::start(desks.client.clone(), super::settings(&desks.namespace), "late").await;
+    // No lease can be made in a namespace that goes; so another one has it.
+    let mut settings = super::settings(&desks.namespace);
+    settings.own_namespace = desks.cluster.namespace("gone-lease").await;
+    let _other = super::Operator::start(desks.client.clone(), settings, "other").await;
+    wait_gone(&desks.sessions(), "desk").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_lost_their_marks_are_neither_doubled_nor_deleted() {
+    let desks = Desks::new("marks").await;
+    desks.make_template(json!({})).await;
+    let one_pod = OnePod::watch(&desks);
+    let _operator = desks.operator().await;
+    desks.make_session("desk", json!({})).await;
+    desks.holds("desk", "RouteReady").await;
+    let services = desks.api::<Service>();
+    let service = services.get("vdi-desk").await.unwrap();
+    let orphan = json!({"metadata": {"ownerReferences": null}});
+    services.patch("vdi-desk", &PatchParams::default(), &Patch::Merge(&orphan)).await.unwrap();
+    let pods = desks.api::<Pod>();
+    let pod = pods.get("vdi-desk").await.unwrap();
+    let bare = json!({"metadata": {"labels": null}});
+    pods.patch("vdi-desk", &PatchParams::default(), &Patch::Merge(&bare)).await.unwrap();
+    // The operator looks again, and again: at a change of the session, and at what it finds.
+    desks.patch_session("desk", json!({"spec": {"resources": {"memory": "2Gi"}}})).await;
+    let generation = desks.sessions().get("desk").await.unwrap().metadata.generation;
+    let seen =
+        |s: &deskgate::crd::VDISession| s.status.as_ref().and_then(|s| s.observed_generation) == generation;
+    wait_for(&desks.sessions(), "desk", "a look at the change", seen).await;
+    assert_eq!(pods.get("vdi-desk").await.unwrap().uid(), pod.uid());
+    assert_eq!(services.get("vdi-desk").await.unwrap().uid(), service.uid());
+    // Given back, all is well again.
+    let labels = json!({"metadata": {"labels": pod.labels()}});
+    pods.patch("vdi-desk", &PatchParams::default(), &Patch::Merge(&labels)).await.unwrap();
+    let owners = json!({"metadata": {"ownerReferences": service.owner_references()}});
+    services.patch("vdi-desk", &PatchParams::default(), &Patch::Merge(&owners)).await.unwrap();
+    desks.holds("desk", "PodReady").await;
+    drop(one_pod);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sessions_secret_shows_nowhere() {
+    let desks = Desks::new("canary").await;
+    desks.make_template(json!({})).await;
+    desks.account().await;
+    let kubeconfig = desks.cluster.service_account_kubeconfig(&desks.namespace, NAME).await;
+    let args = [
+        "operator",
+        "--domain",
+        "vdi.example.com",
+        "--namespace",
+        &desks.namespace,
+        "--own-namespace",
+        &desks.namespace,
+        "--gateway-image",
+        "registry.example/deskgate:1",
+        "--listen-health",
+        "127.0.0.1:0",
+        "--listen-entry",
+        "127.0.0.1:0",
+        "--listen-webhook",
+        "127.0.0.1:0",
+    ];
+    let env = [("KUBECONFIG", kubeconfig.to_str().unwrap()), ("RUST_LOG", "debug")];
+    let operator = Deskgate::start(&args, &env);
+    super::life::serve_for_real(&desks);
+    desks.make_session("desk", json!({})).await;
+    let session = desks.phase("desk", Phase::Running).await;
+    let secret = desks.api::<Secret>().get("vdi-desk").await.unwrap().data.unwrap();
+    let key = String::from_utf8(secret["token-secret"].0.clone()).unwrap();
+    let encoded = serde_json::to_value(&secret["token-secret"]).unwrap();
+    let canaries = [key.as_str(), encoded.as_str().unwrap()];
+    let pod = desks.api::<Pod>().get("vdi-desk").await.unwrap();
+    let events = desks.api::<Event>().list(&ListParams::default()).await.unwrap();
+    let places = [
+        ("status", serde_json::to_string(&session).unwrap()),
+        ("pod", serde_json::to_string(&pod).unwrap()),
+        ("events", serde_json::to_string(&events).unwrap()),
+        ("log", operator.log()),
+        (
+            "arguments",
+            String::from_utf8_lossy(&std::fs::read(format!("/proc/{}/cmdline", operator.pid())).unwrap())
+                .into(),
+        ),
+    ];
+    for (place, text) in places {
+        assert!(!text.is_empty());
+        for canary in canaries {
+            assert!(!text.contains(canary), "the secret stands in {place}");
+        }
+    }
+    assert!(operator.log().len() > 1000, "the log was looked at");
+    assert_eq!(found(&session, "Ready").unwrap().0, "True");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_sessions_at_once_are_all_made_and_the_api_server_is_not_stormed() {
+    let desks = Desks::new("crowd").await;
+    desks.make_template(json!({"persistence": {"enabled": false}})).await;
+    let operator = desks.operator().await;
+    let mark = desks.cluster.audit_mark();
+    for n in 0..100 {
+        desks.make_session(&format!("s{n}"), json!({"user": format!("user-{n}")})).await;
+    }
+    wait_until(3 * DEADLINE, "100 pods", async || {
+        let pods = desks.names::<Pod>().await.len();
+        if pods == 100 { Ok(()) } else { Err(format!("{pods}")) }
+    })
+    .await;
+    let throttled = desks.cluster.audit_events(mark, |e| e.response_status.code == 429).len();
+    assert_eq!(throttled, 0, "no storm");
+    drop(operator);
+}
