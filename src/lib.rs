@@ -6,7 +6,7 @@
 //! main, cli -> serve, demo                           wiring: the only place where edges meet
 //! edges: capture, media, transport, http, desktop, probe    never each other
 //!     -> display                                     finding and authenticating to an X server
-//!     -> turn, wire, session, frame, config          pure
+//!     -> turn, wire, session, token, frame, config   pure
 //! ```
 //!
 //! Pure modules know no sockets, clocks, randomness or GStreamer: time and random bytes are arguments.
@@ -24,8 +24,18 @@ pub mod desktop;
 #[cfg(feature = "gateway")]
 pub mod display;
 pub mod frame;
+#[cfg(feature = "operator")]
+#[cfg(test)]
+#[path = "../tests/it/golden.rs"]
+mod golden;
 #[cfg(feature = "gateway")]
 pub mod http;
+#[cfg(feature = "operator")]
+pub mod inject;
+#[cfg(feature = "operator")]
+pub mod kubectl;
+#[cfg(feature = "operator")]
+pub mod manifests;
 #[cfg(feature = "gateway")]
 pub mod media;
 #[cfg(feature = "operator")]
@@ -36,8 +46,11 @@ pub mod probe;
 pub mod serve;
 #[cfg(feature = "gateway")]
 pub mod session;
+#[cfg(any(feature = "gateway", feature = "operator"))]
+pub mod token;
 #[cfg(feature = "gateway")]
 pub mod transport;
+pub mod trusted_net;
 #[cfg(feature = "gateway")]
 pub mod turn;
 pub mod wire;

@@ -4,16 +4,14 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::parse();
     cli::init_logging(cli.log_format);
     match cli.run() {
         Ok(code) => code,
         Err(error) => {
             // The one line that a person needs; it must not look like a log line.
-            eprintln!("deskgate: {error}");
+            eprintln!("{}: {error}", cli::program());
             ExitCode::FAILURE
         }
     }
