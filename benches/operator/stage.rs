@@ -88,26 +88,7 @@ impl Stage {
     /// Starts the operator, and waits until it leads.
     pub async fn operator(&self) -> Operator {
         let kubeconfig = self.cluster.kubeconfig("admin");
-        let args = [
-            "operator",
-            "--domain",
-            "vdi.example.com",
-            "--namespace",
-            &self.namespace,
-            "--own-namespace",
-            &self.namespace,
-            "--gateway-image",
-            "registry.example/deskgate:1",
-            "--listen-health",
-            "127.0.0.1:0",
-            "--listen-entry",
-            "127.0.0.1:0",
-            "--listen-webhook",
-            "127.0.0.1:0",
-            "--lease-seconds",
-            "3",
-        ];
-        let mut operator = Deskgate::start(&args, &[("KUBECONFIG", kubeconfig.to_str().unwrap())]);
+        let mut operator = Deskgate::operator(&self.namespace, &kubeconfig, &[]);
         operator.wait_for_log("this replica leads").await;
         Operator(operator)
     }

@@ -8,6 +8,15 @@ pub const SHORT: u32 = 64;
 /// A Kubernetes quantity, as `resource.Quantity` parses it, without sign.
 pub const QUANTITY: &str = r"^([0-9]+(\.[0-9]{1,3})?|\.[0-9]{1,3})(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$";
 
+/// Memory of a container.
+pub const MEMORY: &str = r"^[0-9]{1,12}([.][0-9]{1,3})?(k|Ki|M|Mi|G|Gi|T|Ti)?$";
+
+/// Size of a home.
+pub const SIZE: &str = r"^[1-9][0-9]{0,11}(k|Ki|M|Mi|G|Gi|T|Ti)?$";
+
+/// A DNS subdomain (RFC 1123), as most names of Kubernetes are.
+pub const SUBDOMAIN: &str = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
+
 /// A span of time: `90m`, `8h30m`, `45s`, `2d`.
 pub const TIMEOUT: &str = r"^(0|([0-9]{1,6}[dhms]){1,4})$";
 

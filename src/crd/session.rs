@@ -139,7 +139,7 @@ pub struct SessionResources {
     pub cpu: Option<IntOrText>,
     /// Memory: 4Gi, 512Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,12}([.][0-9]{1,3})?(k|Ki|M|Mi|G|Gi|T|Ti)?$"))]
+    #[schemars(length(max = 32), regex(pattern = rules::MEMORY))]
     pub memory: Option<String>,
 }
 
@@ -152,11 +152,11 @@ pub struct PersistenceSpec {
     pub enabled: Option<bool>,
     /// Size of a home that has to be made: 10Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[1-9][0-9]{0,11}(k|Ki|M|Mi|G|Gi|T|Ti)?$"))]
+    #[schemars(length(max = 32), regex(pattern = rules::SIZE))]
     pub size: Option<String>,
     /// Storage class of a home that has to be made; absent: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::SUBDOMAIN))]
     pub storage_class_name: Option<String>,
     /// What becomes of the home when the last session that names it is deleted. Absent: Retain.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -254,7 +254,7 @@ pub struct GpuSpec {
     pub encoder: Option<GpuEncoder>,
     /// The runtime class of pods with a GPU, such as nvidia. Absent: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::SUBDOMAIN))]
     pub runtime_class_name: Option<String>,
     /// NVIDIA_DRIVER_CAPABILITIES of both containers. Absent: compute,utility,graphics,video,display.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -305,7 +305,7 @@ pub struct ResourceDefaults {
     pub cpu: Option<IntOrText>,
     /// Memory. Absent: 4Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[0-9]{1,12}([.][0-9]{1,3})?(k|Ki|M|Mi|G|Gi|T|Ti)?$"))]
+    #[schemars(length(max = 32), regex(pattern = rules::MEMORY))]
     pub memory: Option<String>,
 }
 
@@ -318,11 +318,11 @@ pub struct PersistenceDefaults {
     pub enabled: Option<bool>,
     /// Its size. Absent: 10Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[1-9][0-9]{0,11}(k|Ki|M|Mi|G|Gi|T|Ti)?$"))]
+    #[schemars(length(max = 32), regex(pattern = rules::SIZE))]
     pub size: Option<String>,
     /// Its storage class. Absent: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = rules::SUBDOMAIN))]
     pub storage_class_name: Option<String>,
     /// What becomes of it with the last session. Absent: Retain.
     #[serde(default, skip_serializing_if = "Option::is_none")]

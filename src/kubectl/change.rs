@@ -4,15 +4,17 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::crd::{RunState, VDISession};
-use crate::operator::names::{RESTART, SUSPENDED_AT, SUSPENDED_WHY, WAKE_AT};
+use crate::operator::names::{RESTART, SUSPENDED_AT, WAKE_AT};
+use crate::operator::reason::Reason;
+use crate::operator::run::{self, Run};
 
 /// Why a session sleeps.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sleep {
     /// Somebody suspended it.
     Asked,
-    /// The operator did, and why: `Idle`, `Timeout`, `Logout`.
-    Operator(String),
+    /// The operator did, for this reason.
+    Operator(Reason),
 }
 
 impl Sleep {
@@ -20,11 +22,9 @@ impl Sleep {
     pub fn text(&self) -> &'static str {
         match self {
             Self::Asked => "it was suspended",
-            Self::Operator(why) => match why.as_str() {
-                "Timeout" => "it was suspended at its timeout",
-                "Logout" => "it was suspended when its user logged out",
-                _ => "it was suspended because nobody was there",
-            },
+            Self::Operator(Reason::SuspendedTimeout) => "it was suspended at its timeout",
+            Self::Operator(Reason::SuspendedLogout) => "it was suspended when its user logged out",
+            Self::Operator(_) => "it was suspended because nobody was there",
         }
     }
 }
@@ -41,20 +41,14 @@ fn suspended_since(session: &VDISession) -> Option<Timestamp> {
     session.status.as_ref()?.suspended_since.as_ref().map(|t| t.0)
 }
 
-fn says_suspended(session: &VDISession) -> bool {
-    session.spec.state == Some(RunState::Suspended)
-}
-
-/// Whether a session sleeps, and why. Of a suspension and a wake request the newest wins.
+/// Whether a session sleeps, and why: the operator's own rule. A suspension that it has not seen yet is newer than any
+/// wake request.
 pub fn sleep(session: &VDISession) -> Option<Sleep> {
-    let woken = time(session, WAKE_AT);
-    let lifted = |since: Option<Timestamp>| woken.zip(since).is_some_and(|(woken, since)| woken > since);
-    if says_suspended(session) && !lifted(suspended_since(session)) {
-        return Some(Sleep::Asked);
+    match run::wanted(session, Timestamp::MAX) {
+        Run::On => None,
+        Run::Off(Reason::Suspended) => Some(Sleep::Asked),
+        Run::Off(reason) => Some(Sleep::Operator(reason)),
     }
-    let since = time(session, SUSPENDED_AT)?;
-    let why = || annotation(session, SUSPENDED_WHY).unwrap_or("Idle").to_owned();
-    (!lifted(Some(since))).then(|| Sleep::Operator(why()))
 }
 
 /// The time of a wake request. Later than every suspension that is known: clocks differ, and the newest wins.
@@ -95,7 +89,7 @@ pub fn wake(session: &VDISession, now: Timestamp) -> Value {
 /// Lifts every suspension: the spec's and the operator's.
 pub fn resume(session: &VDISession, now: Timestamp) -> Value {
     let mut patch = wake(session, now);
-    if says_suspended(session) {
+    if session.spec.state == Some(RunState::Suspended) {
         patch["spec"] = json!({ "state": null });
     }
     patch
@@ -112,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::crd::{VDISessionSpec, VDISessionStatus};
+    use crate::operator::names::SUSPENDED_WHY;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + seconds).unwrap()
@@ -133,7 +128,7 @@ mod tests {
         let idle = |s| (SUSPENDED_AT, at(s).to_string());
         let why = (SUSPENDED_WHY, "Timeout".to_owned());
         let suspended = Some(RunState::Suspended);
-        let idle_sleep = Some(Sleep::Operator("Idle".to_owned()));
+        let idle_sleep = Some(Sleep::Operator(Reason::SuspendedIdle));
         assert_eq!(sleep(&session(None, None, &[])), None);
         assert_eq!(sleep(&session(Some(RunState::Running), None, &[wake(1)])), None);
         assert_eq!(sleep(&session(suspended, None, &[wake(9)])), Some(Sleep::Asked));
@@ -144,6 +139,7 @@ mod tests {
         assert_eq!(sleep(&session(None, None, &[idle(5), wake(6)])), None);
         let timeout = sleep(&session(None, None, &[idle(5), why])).unwrap();
         assert_eq!(timeout.text(), "it was suspended at its timeout");
+        assert_eq!(sleep(&session(None, None, &[idle(5), wake(5)])), None, "as the operator has it");
     }
 
     #[test]

@@ -13,10 +13,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use serde_json::Value;
 
-use super::SECRET_KEY;
 use super::error::{Call, Error, classify};
 use super::text::{close_matches, plain};
 use crate::crd::{VDISession, VDITemplate};
+use crate::inject::SECRET_KEY;
 use crate::operator::names;
 use crate::token;
 

@@ -14,6 +14,3 @@ pub mod progress;
 pub mod table;
 pub mod text;
 pub mod wait;
-
-/// Key of a session's Secret that holds what signs its links.
-pub const SECRET_KEY: &str = "token-secret";

@@ -1,7 +1,5 @@
 //! PURE. Every reason that a condition can have, with its hint. Programs rely on the words, people on the hints.
 
-use crate::crd::ConditionType;
-
 macro_rules! reasons {
     ($($name:ident: $hint:literal;)*) => {
         /// Why a condition is as it is.
@@ -44,7 +42,6 @@ reasons! {
     InvalidSpec: "mend the session's spec";
     NoHome: "";
     HomeBound: "";
-    WaitingForFirstConsumer: "";
     ProvisioningPending: "kubectl describe pvc shows what the provisioner says; is there a StorageClass of that name, or a default one?";
     HomeInUse: "suspend or delete the session that is named: one home is in one running session at a time";
     HomeForeign: "a claim of the home's name belongs to somebody else; rename or remove it";
@@ -64,10 +61,7 @@ reasons! {
     OOMKilled: "give the session more memory in resources.memory";
     ContainerConfigError: "a Secret or ConfigMap that the template's env names is not there";
     FailedMount: "the message says which volume could not be mounted and why";
-    Evicted: "the node ran short of what the message names; the pod is replaced";
-    PodFailed: "kubectl vdi logs shows what the container said last; the pod is replaced";
     NodeLost: "the node does not answer; no second pod is made while the first may still run. kubectl vdi restart --force gives it up";
-    UnexpectedAdmissionError: "the node's device plugin refused the pod; the message says why";
     ReplacementBackOff: "";
     ReplacementsExhausted: "kubectl vdi restart begins anew once the cause is mended";
     Stopping: "";
@@ -118,11 +112,6 @@ pub const fn is_suspension(reason: Reason) -> bool {
         reason,
         Reason::Suspended | Reason::SuspendedIdle | Reason::SuspendedTimeout | Reason::SuspendedLogout
     )
-}
-
-/// Conditions that the session passes before anything of it is made: what fails there is waited for.
-pub const fn is_gate(condition: ConditionType) -> bool {
-    matches!(condition, ConditionType::Admitted | ConditionType::TemplateResolved)
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! `logs`.
 
 use clap::{Args, ValueEnum};
+use deskgate::inject::CONTAINER;
 use deskgate::kubectl::change;
 use deskgate::kubectl::cluster::Cluster;
 use deskgate::kubectl::error::Error;
 use deskgate::kubectl::progress::standing;
+use deskgate::operator::build::pod::DESKTOP;
 use futures_util::AsyncReadExt;
 use kube::api::LogParams;
 
@@ -54,8 +56,8 @@ impl Logs {
             return Err(Error::NoPod { name, why, next }.into());
         };
         let container = match self.container {
-            Container::Desktop => "desktop",
-            Container::Gateway => "gateway",
+            Container::Desktop => DESKTOP,
+            Container::Gateway => CONTAINER,
         };
         let params = LogParams {
             container: Some(container.to_owned()),

@@ -13,28 +13,11 @@ use super::restricted::violations;
 use super::*;
 use crate::golden;
 use crate::inject::{self, Change};
-use crate::operator::settings::{ForwardAuthSettings, Lifetimes, Pace, Quotas, RouteSettings};
+use crate::operator::fixtures::settings;
+use crate::operator::settings::{ForwardAuthSettings, RouteSettings};
 use crate::operator::validate::validate;
 
 const UID: &str = "2f6a7c1e-8a53-4c8e-9d0e-5a1b3c4d5e6f";
-
-fn settings() -> Settings {
-    Settings {
-        domain: "vdi.example.com".into(),
-        namespaces: vec!["desks".into()],
-        own_namespace: "kasm".into(),
-        gateway_image: "registry.example/deskgate:1".into(),
-        gateway_pull_policy: None,
-        route: RouteSettings::default(),
-        forward_auth: None,
-        node_address: None,
-        ingress_probe: None,
-        quotas: Quotas::default(),
-        concurrency: 8,
-        pace: Pace::default(),
-        certificates: Lifetimes::default(),
-    }
-}
 
 fn session(spec: &str) -> VDISession {
     let text = format!(

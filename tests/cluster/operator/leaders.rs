@@ -18,26 +18,7 @@ const LEADS: &str = "this replica leads";
 
 async fn replica(desks: &Desks) -> Deskgate {
     let kubeconfig = desks.cluster.service_account_kubeconfig(&desks.namespace, NAME).await;
-    let args = [
-        "operator",
-        "--domain",
-        "vdi.example.com",
-        "--namespace",
-        &desks.namespace,
-        "--own-namespace",
-        &desks.namespace,
-        "--gateway-image",
-        "registry.example/deskgate:1",
-        "--listen-health",
-        "127.0.0.1:0",
-        "--listen-entry",
-        "127.0.0.1:0",
-        "--listen-webhook",
-        "127.0.0.1:0",
-        "--lease-seconds",
-        "3",
-    ];
-    let mut replica = Deskgate::start(&args, &[("KUBECONFIG", kubeconfig.to_str().unwrap())]);
+    let mut replica = Deskgate::operator(&desks.namespace, &kubeconfig, &[]);
     replica.wait_for_log("the operator runs").await;
     replica
 }

@@ -17,16 +17,17 @@ use crate::rig::Cluster;
 use crate::rig::kubelet::PodState;
 use crate::rig::wait::{DEADLINE, wait_for, wait_gone, wait_until};
 
+/// What can be made, watched and compared.
+trait Object: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned + Send + 'static {}
+impl<K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned + Send + 'static> Object
+    for K
+{
+}
+
 /// An object of a child's name that is somebody else's.
 async fn foreign<K>(desks: &Desks, spec: Value)
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::Serialize
-        + serde::de::DeserializeOwned
-        + Send
-        + 'static,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Object,
 {
     let object: K = serde_json::from_value(json!({
         "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": "vdi-taken"}, "spec": spec,
@@ -61,13 +62,7 @@ where
 /// Edits an object, and waits until it is brought back.
 async fn edit<K>(desks: &Desks, patch: Value)
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::Serialize
-        + serde::de::DeserializeOwned
-        + Send
-        + 'static,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Object,
 {
     let api = desks.api::<K>();
     let before = serde_json::to_value(api.get("vdi-tour").await.unwrap()).unwrap()["spec"].clone();

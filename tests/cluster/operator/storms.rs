@@ -111,25 +111,7 @@ async fn a_sessions_secret_shows_nowhere() {
     desks.make_template(json!({})).await;
     desks.account().await;
     let kubeconfig = desks.cluster.service_account_kubeconfig(&desks.namespace, NAME).await;
-    let args = [
-        "operator",
-        "--domain",
-        "vdi.example.com",
-        "--namespace",
-        &desks.namespace,
-        "--own-namespace",
-        &desks.namespace,
-        "--gateway-image",
-        "registry.example/deskgate:1",
-        "--listen-health",
-        "127.0.0.1:0",
-        "--listen-entry",
-        "127.0.0.1:0",
-        "--listen-webhook",
-        "127.0.0.1:0",
-    ];
-    let env = [("KUBECONFIG", kubeconfig.to_str().unwrap()), ("RUST_LOG", "debug")];
-    let operator = Deskgate::start(&args, &env);
+    let operator = Deskgate::operator(&desks.namespace, &kubeconfig, &[("RUST_LOG", "debug")]);
     super::life::serve_for_real(&desks);
     desks.make_session("desk", json!({})).await;
     let session = desks.phase("desk", Phase::Running).await;

@@ -33,6 +33,24 @@ impl Deskgate {
         Self { process, _state: state }
     }
 
+    /// Starts a replica of the operator for one namespace, which is also its own.
+    pub fn operator(namespace: &str, kubeconfig: &Path, env: &[(&str, &str)]) -> Self {
+        let args = [
+            "operator",
+            "--domain=vdi.example.com",
+            &format!("--namespace={namespace}"),
+            &format!("--own-namespace={namespace}"),
+            "--gateway-image=registry.example/deskgate:1",
+            "--listen-health=127.0.0.1:0",
+            "--listen-entry=127.0.0.1:0",
+            "--listen-webhook=127.0.0.1:0",
+            "--lease-seconds=3",
+        ];
+        let kubeconfig = kubeconfig.to_str().unwrap();
+        let env: Vec<_> = env.iter().copied().chain([("KUBECONFIG", kubeconfig)]).collect();
+        Self::start(&args, &env)
+    }
+
     /// Starts `deskgate serve` with the test picture on a pod's address and port, and waits until it listens.
     /// Unless arguments or environment say how viewers are let in, it has a token secret of its own.
     /// To be called where one may block, as [`super::kubelet::Kubelet::on_pod_ready`] does it.
