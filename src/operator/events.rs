@@ -26,7 +26,8 @@ fn kind(ready: &Finding) -> EventType {
     let harmless = ready.status == ConditionStatus::True
         || ready.reason.hint().is_empty()
         || reason::is_suspension(ready.reason)
-        || ready.reason == Reason::WaitingForDisplay;
+        // A start passes through these; what does not pass has a Warning of the provisioner's own.
+        || matches!(ready.reason, Reason::WaitingForDisplay | Reason::ProvisioningPending);
     if harmless { EventType::Normal } else { EventType::Warning }
 }
 

@@ -49,7 +49,7 @@ reasons! {
     HomeTerminating: "the home is being deleted; the session starts when it is gone";
     Scheduled: "";
     Scheduling: "";
-    InsufficientGpu: "all slices are taken, or no node offers any: deskgate doctor tells which";
+    InsufficientGpu: "all slices are taken, or no node offers any: kubectl describe nodes shows both";
     InsufficientCpu: "free processors on the nodes, or ask for fewer in resources.cpu";
     InsufficientMemory: "free memory on the nodes, or ask for less in resources.memory";
     FailedScheduling: "the scheduler's message says what no node has";
@@ -75,7 +75,7 @@ reasons! {
     NotProbed: "";
     RouteKindMissing: "Traefik's CRDs are not installed; the route is made when they are";
     NoReadyEndpoint: "";
-    ProbeFailed: "Traefik does not lead to this session: see the message; deskgate doctor looks further";
+    ProbeFailed: "Traefik does not lead to this session: see the message, and Traefik's own log";
     AddressPending: "the load balancer has no address yet";
     Streaming: "";
     EncoderFellBack: "a GPU was asked for but frames are encoded in software; gpu.encoder and gpu.driverCapabilities (video) of the template decide";

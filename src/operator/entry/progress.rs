@@ -61,7 +61,8 @@ pub fn progress(session: &VDISession, visitor: &Visitor) -> Progress {
         known,
         how: format!("kubectl vdi open {} -n {namespace}", session.name_any()),
         message: status.and_then(|s| s.message.clone()).filter(|_| known),
-        hint: reason.map(Reason::hint).filter(|hint| known && !hint.is_empty()),
+        // A suspension's message says it already.
+        hint: reason.map(Reason::hint).filter(|hint| known && !hint.is_empty() && phase != Phase::Suspended),
         steps: if phase == Phase::Suspended { Vec::new() } else { stages(session, known) },
     }
 }
@@ -89,7 +90,8 @@ fn stages(session: &VDISession, known: bool) -> Vec<Stage> {
                 (false, true) => State::Later,
             };
             current |= !holds;
-            let message = condition.map(|c| c.message.clone()).filter(|m| known && !holds && !m.is_empty());
+            let says = known && state == State::Now;
+            let message = condition.map(|c| c.message.clone()).filter(|m| says && !m.is_empty());
             Stage { name, state, message }
         })
         .collect()
@@ -130,6 +132,7 @@ mod tests {
                 ("Admitted", ConditionStatus::True, ""),
                 ("StorageReady", ConditionStatus::True, ""),
                 ("PodScheduled", ConditionStatus::False, "0/1 nodes"),
+                ("PodReady", ConditionStatus::False, "waits for a node"),
                 ("Ready", ConditionStatus::False, "0/1 nodes"),
             ],
         );
@@ -138,6 +141,7 @@ mod tests {
         use State::{Done, Later, Now};
         assert_eq!(states, [Done, Done, Now, Later, Later, Later]);
         assert_eq!(shown.steps[2].message.as_deref(), Some("0/1 nodes"));
+        assert!(shown.steps[3].message.is_none(), "what comes later waits for this, and says nothing more");
         assert!(shown.hint.is_some() && !shown.may_wake);
     }
 
@@ -147,7 +151,8 @@ mod tests {
         let shown = progress(&asleep, &Visitor::Unknown);
         assert!(!shown.may_wake && shown.message.is_none() && shown.hint.is_none() && shown.steps.is_empty());
         assert_eq!(shown.how, "kubectl vdi open desk -n desks");
-        assert!(progress(&asleep, &Visitor::Controls).may_wake);
+        let awaited = progress(&asleep, &Visitor::Controls);
+        assert!(awaited.may_wake && awaited.hint.is_none());
         assert!(!progress(&asleep, &Visitor::Looks).may_wake);
     }
 }
