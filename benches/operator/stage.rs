@@ -1,20 +1,21 @@
 //! A namespace with a template, sessions, and the operator as a process.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use deskgate::crd::{VDISession, VDITemplate};
 use deskgate::operator::names;
 use deskgate::operator::settings::{Lifetimes, Pace, Quotas, RouteSettings, Settings};
 use deskgate::token::{self, Claims};
 use deskgate::wire::signal::Right;
-use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
+use tokio::sync::{Notify, mpsc};
 
 use crate::rig::Cluster;
 use crate::rig::audit::AuditMark;
@@ -123,14 +124,15 @@ impl Stage {
         wait_gone(&self.pods(), &names::child(name)).await;
     }
 
-    /// A session's pods as they come, watched from now on.
-    pub fn pods_of(&self, name: &str) -> BoxStream<'static, String> {
-        let config = watcher::Config::default().labels(&format!("{}={name}", names::LABEL_INSTANCE));
-        watcher(self.pods(), config)
-            .default_backoff()
-            .applied_objects()
-            .filter_map(|pod| std::future::ready(pod.ok().map(|p| p.name_any())))
-            .boxed()
+    /// Sessions and pods as they come, from now on.
+    pub async fn watch(&self) -> Told {
+        let (teller, events) = mpsc::unbounded_channel();
+        let (sessions, pods) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        tokio::spawn(tell(self.sessions(), What::Session, teller.clone(), Arc::clone(&sessions)));
+        tokio::spawn(tell(self.pods(), What::Pod, teller, Arc::clone(&pods)));
+        sessions.notified().await;
+        pods.notified().await;
+        Told { events, first: HashMap::new() }
     }
 
     pub async fn wait_for_pods(&self, count: usize) {
@@ -209,7 +211,9 @@ impl Stage {
                 "--seconds",
                 "600",
             ];
-            watchers.push((Deskgate::start(&args, &[]), folder));
+            let mut watcher = Deskgate::start(&args, &[]);
+            watcher.wait_for_log("watching").await;
+            watchers.push((watcher, folder));
         }
         watchers
     }
@@ -235,6 +239,48 @@ impl Stage {
             let _ = self.sessions().patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
         }
         self.sessions().delete_collection(&DeleteParams::default(), &params).await.unwrap();
+    }
+}
+
+/// Kind of an object that a watch tells of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    Session,
+    Pod,
+}
+
+/// When watches told of objects first.
+pub struct Told {
+    events: mpsc::UnboundedReceiver<(What, String, Instant)>,
+    first: HashMap<(What, String), Instant>,
+}
+
+impl Told {
+    pub async fn first_of(&mut self, what: What, name: &str) -> Instant {
+        let wanted = (what, name.to_owned());
+        while !self.first.contains_key(&wanted) {
+            let (what, name, at) = self.events.recv().await.expect("watches go on for ever");
+            self.first.entry((what, name)).or_insert(at);
+        }
+        self.first[&wanted]
+    }
+}
+
+async fn tell<K>(
+    api: Api<K>,
+    what: What,
+    teller: mpsc::UnboundedSender<(What, String, Instant)>,
+    listed: Arc<Notify>,
+) where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::InitDone) => listed.notify_one(),
+            Ok(watcher::Event::Apply(object)) => drop(teller.send((what, object.name_any(), Instant::now()))),
+            _ => {}
+        }
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Probe {
     #[arg(long, conflicts_with = "path")]
     all_paths: bool,
     /// Be this many viewers at once, over UDP, without decoding
-    #[arg(long, value_name = "N", conflicts_with_all = ["path", "all_paths"], value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["path", "all_paths"], value_parser = clap::value_parser!(u16).range(0..=1_000))]
     viewers: Option<u16>,
     /// With --viewers: and this many more whose tab is hidden
     #[arg(long, value_name = "N", default_value_t = 0, requires = "viewers", value_parser = clap::value_parser!(u16).range(0..=1_000))]
@@ -62,6 +62,9 @@ pub struct Probe {
 
 impl Probe {
     fn options(&self) -> Result<Options, Box<dyn Error>> {
+        if self.viewers == Some(0) && self.idle == 0 {
+            return Err("--viewers 0 is nobody: say how many with --idle".into());
+        }
         let more = match &self.ca_file {
             Some(file) => std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?,
             None => Vec::new(),

@@ -225,7 +225,11 @@ fn policy(values: &Values) -> Value {
         "spec": {
             "podSelector": { "matchLabels": pod_labels() },
             "policyTypes": ["Ingress"],
-            "ingress": [{ "ports": [{ "port": "entry" }, { "port": "health" }, { "port": "webhook" }] }],
+            "ingress": [
+                // Desktops' pods have no business there: they could claim to be anybody's forward-auth.
+                { "from": [{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": values.route.traefik_namespace } } }], "ports": [{ "port": "entry" }] },
+                { "ports": [{ "port": "health" }, { "port": "webhook" }] },
+            ],
         },
     })
 }

@@ -260,7 +260,7 @@ pub(super) async fn secret(client: &Client, namespace: &str, session: &str) -> R
 
 /// What `/api/status` says, as far as it concerns the operator.
 fn read_status(status: Status) -> GatewayState {
-    let Stream { display, encoder, unusable, .. } = status.stream;
+    let Stream { display, encoder, exhausted, unusable, .. } = status.stream;
     let waits = (display.state != DisplayState::Live).then(|| {
         if display.message.is_empty() {
             "the gateway waits for its display".to_owned()
@@ -272,6 +272,7 @@ fn read_status(status: Status) -> GatewayState {
         display_waits: waits,
         hardware: encoder.as_ref().is_some_and(|e| e.hardware),
         encoder: encoder.map(|e| e.name),
+        exhausted,
         unusable: unusable.into_iter().map(|u| (u.name, u.reason)).collect(),
         ..GatewayState::default()
     }

@@ -108,7 +108,7 @@ impl Metrics {
             let label = PhaseLabel { phase: PhaseValue(phase) };
             self.sessions.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        let waiting: usize = stores.spaces.values().map(|s| s.dirty.len()).sum();
+        let waiting: usize = stores.spaces.values().map(|s| s.queue.len()).sum();
         self.queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing into a String does not fail.

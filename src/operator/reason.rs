@@ -80,6 +80,7 @@ reasons! {
     Streaming: "";
     EncoderFellBack: "a GPU was asked for but frames are encoded in software; gpu.encoder and gpu.driverCapabilities (video) of the template decide";
     WaitingForDisplay: "the X server of the desktop does not answer yet: does the image open the display of spec.display?";
+    StreamStarting: "";
     NoEncoder: "no encoder works in the gateway: the message says why for each";
     GatewayUnreachable: "the operator cannot reach the gateway's port in the pod: is a NetworkPolicy in the way?";
     WaitingForPod: "";

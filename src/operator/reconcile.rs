@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use thiserror::Error;
 
 use super::apply::{Applier, StepError};
@@ -13,7 +12,7 @@ use super::conditions::{self, Failure, Finding};
 use super::context::Context;
 use super::decide::{self, Decision};
 use super::snapshot::Snapshot;
-use super::step::{Step, Why};
+use super::step::{Object, Step, Why};
 use super::stores::Space;
 use super::{events, fetch, status};
 use crate::crd::{ConditionStatus, ConditionType, EndAction, VDISession, VDISessionStatus};
@@ -43,38 +42,32 @@ pub enum ReconcileError {
     Status(StepError),
 }
 
-/// A session's space and what all share.
-pub struct Scope {
-    /// What all share.
-    pub context: Arc<Context>,
-    /// The namespace.
-    pub namespace: String,
-}
-
-impl Scope {
-    fn space(&self) -> Option<&Space> {
-        self.context.stores.spaces.get(&self.namespace)
-    }
-}
-
-/// Brings a session nearer to what it is to be.
-///
-/// # Errors
-/// [`ReconcileError`]; see [`on_error`].
-pub async fn reconcile(session: Arc<VDISession>, scope: Arc<Scope>) -> Result<Action, ReconcileError> {
-    let Some(space) = scope.space() else { return Ok(Action::await_change()) };
-    let context = &scope.context;
-    let uid = session.uid().unwrap_or_default();
+/// Brings a session nearer to what it is to be; gives when to look again though nothing changes.
+pub async fn reconcile(context: &Context, space: &Space, session: Arc<VDISession>) -> Option<Duration> {
     let begun = Instant::now();
+    let (uid, name) = (session.uid().unwrap_or_default(), session.name_any());
     let result = run(context, space, session).await;
     context.metrics.reconciled(begun.elapsed(), result.is_ok());
-    if result.is_ok() {
-        context.succeeded(&uid);
+    match result {
+        Ok(again) => {
+            context.succeeded(&uid);
+            again.map(jittered)
+        }
+        Err(error) => {
+            let tries = context.failed(&uid);
+            let (namespace, session) = (&space.namespace, name);
+            tracing::warn!(code = "reconcile_failed", %namespace, %session, tries, %error, "a reconcile is tried again");
+            // Growing waits, and not all at once.
+            Some(jittered(RETRY.0.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(RETRY.1)))
+        }
     }
-    result
 }
 
-async fn run(context: &Context, space: &Space, session: Arc<VDISession>) -> Result<Action, ReconcileError> {
+async fn run(
+    context: &Context,
+    space: &Space,
+    session: Arc<VDISession>,
+) -> Result<Option<Duration>, ReconcileError> {
     // Whole seconds: what the API server would cut off must not look like a change.
     let now = whole_second(Timestamp::now());
     let session = context.memory.newest(session);
@@ -83,9 +76,12 @@ async fn run(context: &Context, space: &Space, session: Arc<VDISession>) -> Resu
     let outcome = apply(context, &snapshot, &decision, now).await;
     if outcome.gone {
         context.forget(snapshot.uid());
-        return Ok(Action::await_change());
+        return Ok(None);
     }
-    write_status(context, &snapshot, &decision, &outcome.failures, now).await?;
+    // The pod's own event leads to the next look, which writes the status: a write and an Event less for every start.
+    if !outcome.begun {
+        write_status(context, &snapshot, &decision, &outcome.failures, now).await?;
+    }
     if let Some((step, error)) = outcome.passing {
         return Err(ReconcileError::Step { step, error });
     }
@@ -103,6 +99,8 @@ struct Outcome {
     passing: Option<(String, StepError)>,
     /// The finalizer is off: the session is no more.
     gone: bool,
+    /// A pod was made.
+    begun: bool,
 }
 
 async fn apply(context: &Context, snapshot: &Snapshot, decision: &Decision, now: Timestamp) -> Outcome {
@@ -120,6 +118,7 @@ async fn apply(context: &Context, snapshot: &Snapshot, decision: &Decision, now:
             Ok(()) => {
                 tracing::debug!(code = "step", session = %snapshot.name(), step = describe(step), "done");
                 outcome.gone |= matches!(step, Step::RemoveFinalizer);
+                outcome.begun |= matches!(step, Step::Create(Object::Pod(_)));
             }
             Err(error) => {
                 note(snapshot, step, error, &mut outcome);
@@ -241,7 +240,7 @@ async fn announce(
     events::publish(&context.recorder, &snapshot.session, ready).await;
 }
 
-fn next_look(decision: &Decision, failures: &[Failure]) -> Action {
+fn next_look(decision: &Decision, failures: &[Failure]) -> Option<Duration> {
     let mut wait = decision.look_again;
     let mut sooner = |candidate: Duration| wait = Some(wait.map_or(candidate, |w| w.min(candidate)));
     if !failures.is_empty() {
@@ -252,15 +251,7 @@ fn next_look(decision: &Decision, failures: &[Failure]) -> Action {
     {
         sooner(WAITING);
     }
-    wait.map_or_else(Action::await_change, |wait| Action::requeue(jittered(wait)))
-}
-
-/// When to try again after a failure: growing waits, and not all at once.
-pub fn on_error(session: Arc<VDISession>, error: &ReconcileError, scope: Arc<Scope>) -> Action {
-    let tries = scope.context.failed(&session.uid().unwrap_or_default());
-    let wait = RETRY.0.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(RETRY.1);
-    tracing::debug!(code = "retry", session = %session.name_any(), tries, %error, "tried again");
-    Action::requeue(jittered(wait))
+    wait
 }
 
 /// Up to a tenth later, so that what began together does not stay together.

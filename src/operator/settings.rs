@@ -107,7 +107,7 @@ impl Default for Pace {
             replace_first: Duration::from_secs(10),
             replace_most: Duration::from_secs(300),
             replacements: 5,
-            gateway_starting: Duration::from_secs(2),
+            gateway_starting: Duration::from_secs(1),
             gateway_running: Duration::from_secs(30),
             warning: Duration::from_secs(300),
             cleanup: Duration::from_secs(60),

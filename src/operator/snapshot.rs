@@ -81,8 +81,10 @@ pub struct GatewayView {
 pub struct GatewayState {
     /// `None`: the display is connected; otherwise what is waited for.
     pub display_waits: Option<String>,
-    /// The encoder in use, by its name in `deskgate encoders`; `None`: none works.
+    /// The encoder in use, by its name in `deskgate encoders`; `None`: none yet, or none works.
     pub encoder: Option<String>,
+    /// Whether none works.
+    pub exhausted: bool,
     /// Whether that encoder is a GPU's.
     pub hardware: bool,
     /// Why others are not in use: name and cause.

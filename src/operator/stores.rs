@@ -22,8 +22,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use super::dirty::Dirty;
 use super::names;
+use super::queue::{Queue, Urgency};
 use super::traefik::{IngressRoute, IngressRouteTCP};
 use crate::crd::{VDISession, VDITemplate};
 
@@ -52,8 +52,8 @@ pub struct Space {
     pub routes: Store<IngressRoute>,
     /// Routes of TURN over TLS.
     pub turn_routes: Store<IngressRouteTCP>,
-    /// Sessions that something happened to.
-    pub dirty: Arc<Dirty>,
+    /// Sessions that have to be looked at.
+    pub queue: Arc<Queue>,
 }
 
 /// What is known of the cluster.
@@ -99,14 +99,14 @@ impl Stores {
     pub fn start(client: &Client, namespaces: &[String], tasks: &mut JoinSet<()>) -> Arc<Self> {
         let seen = Arc::new(Seen::default());
         let routes_served = Arc::new(AtomicBool::new(false));
-        let dirties: BTreeMap<String, Arc<Dirty>> =
-            namespaces.iter().map(|n| (n.clone(), Arc::new(Dirty::default()))).collect();
+        let queues: BTreeMap<String, Arc<Queue>> =
+            namespaces.iter().map(|n| (n.clone(), Arc::new(Queue::default()))).collect();
         let mut start = Start { client: client.clone(), seen: Arc::clone(&seen), tasks };
-        let mut users: Vec<(Store<VDISession>, Arc<Dirty>)> = Vec::new();
+        let mut users: Vec<(Store<VDISession>, Arc<Queue>)> = Vec::new();
         let mut spaces = BTreeMap::new();
-        for (namespace, dirty) in &dirties {
-            let space = start.space(namespace, Arc::clone(dirty), &routes_served);
-            users.push((space.sessions.clone(), Arc::clone(dirty)));
+        for (namespace, queue) in &queues {
+            let space = start.space(namespace, Arc::clone(queue), &routes_served);
+            users.push((space.sessions.clone(), Arc::clone(queue)));
             spaces.insert(namespace.clone(), space);
         }
         let templates = start.templates(users);
@@ -134,7 +134,7 @@ impl Stores {
     pub fn mark_all(&self) {
         for space in self.spaces.values() {
             for session in space.sessions.state() {
-                space.dirty.mark(session.name_any());
+                space.queue.mark(session.name_any(), urgency(&session));
             }
         }
     }
@@ -157,37 +157,38 @@ fn watch_name<K: Resource<DynamicType = ()>>(namespace: &str) -> String {
 }
 
 impl Start<'_> {
-    fn space(&mut self, namespace: &str, dirty: Arc<Dirty>, routes_served: &Arc<AtomicBool>) -> Space {
+    fn space(&mut self, namespace: &str, queue: Arc<Queue>, routes_served: &Arc<AtomicBool>) -> Space {
         let ours = || watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::APP));
         let all = watcher::Config::default;
         let (sessions_writer, sessions) = writer::<VDISession>();
         Space {
             namespace: namespace.to_owned(),
-            pods: self.watch(namespace, ours(), by_label(&dirty)),
-            services: self.watch(namespace, ours(), by_label(&dirty)),
-            policies: self.watch(namespace, ours(), by_label(&dirty)),
-            slices: self.watch(namespace, ours(), by_label(&dirty)),
-            claims: self.watch(namespace, all(), by_home(&dirty, &sessions)),
-            warnings: self.watch(namespace, all().fields("type=Warning"), by_subject(&dirty, &sessions)),
-            routes: self.watch_when_served(namespace, &dirty, routes_served),
-            turn_routes: self.watch_when_served(namespace, &dirty, routes_served),
-            sessions: self.watch_sessions(namespace, &dirty, sessions_writer, sessions),
-            dirty,
+            pods: self.watch(namespace, ours(), by_label(&queue)),
+            services: self.watch(namespace, ours(), by_label(&queue)),
+            policies: self.watch(namespace, ours(), by_label(&queue)),
+            slices: self.watch(namespace, ours(), by_label(&queue)),
+            claims: self.watch(namespace, all(), by_home(&queue, &sessions)),
+            warnings: self.watch(namespace, all().fields("type=Warning"), by_subject(&queue, &sessions)),
+            routes: self.watch_when_served(namespace, &queue, routes_served),
+            turn_routes: self.watch_when_served(namespace, &queue, routes_served),
+            sessions: self.watch_sessions(namespace, &queue, sessions_writer, sessions),
+            queue,
         }
     }
 
     fn watch_sessions(
         &mut self,
         namespace: &str,
-        dirty: &Arc<Dirty>,
+        queue: &Arc<Queue>,
         writer: Writer<VDISession>,
         store: Store<VDISession>,
     ) -> Store<VDISession> {
         let api = Api::namespaced(self.client.clone(), namespace);
         let name = watch_name::<VDISession>(namespace);
         self.seen.expect(&name);
-        let dirty = Arc::clone(dirty);
-        let touches: Touches<VDISession> = Arc::new(move |session| dirty.mark(session.name_any()));
+        let queue = Arc::clone(queue);
+        let touches: Touches<VDISession> =
+            Arc::new(move |session| queue.mark(session.name_any(), urgency(session)));
         let seen = Arc::clone(&self.seen);
         self.tasks
             .spawn(follow(api, watcher::Config::default(), writer, touches, move || seen.listed(&name)));
@@ -224,7 +225,7 @@ impl Start<'_> {
     fn watch_when_served<K>(
         &mut self,
         namespace: &str,
-        dirty: &Arc<Dirty>,
+        queue: &Arc<Queue>,
         served: &Arc<AtomicBool>,
     ) -> Store<K>
     where
@@ -233,21 +234,21 @@ impl Start<'_> {
         let (writer, store) = writer();
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let ours = watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::APP));
-        let (client, served, dirty) = (self.client.clone(), Arc::clone(served), Arc::clone(dirty));
+        let (client, served, queue) = (self.client.clone(), Arc::clone(served), Arc::clone(queue));
         self.tasks.spawn(async move {
             await_kind::<K>(&client).await;
-            let touches = by_label(&dirty);
+            let touches = by_label(&queue);
             follow(api, ours, writer, touches, move || served.store(true, Ordering::Release)).await;
         });
         store
     }
 
-    fn templates(&mut self, users: Vec<(Store<VDISession>, Arc<Dirty>)>) -> Store<VDITemplate> {
+    fn templates(&mut self, users: Vec<(Store<VDISession>, Arc<Queue>)>) -> Store<VDITemplate> {
         let touches: Touches<VDITemplate> = Arc::new(move |template| {
             let name = template.name_any();
-            for (sessions, dirty) in &users {
+            for (sessions, queue) in &users {
                 for session in sessions.state().iter().filter(|s| s.spec.template == name) {
-                    dirty.mark(session.name_any());
+                    queue.mark(session.name_any(), Urgency::Routine);
                 }
             }
         });
@@ -344,47 +345,53 @@ impl<K: Resource<DynamicType = ()> + Watched> Known<K> {
     }
 }
 
-fn by_label<K: Resource>(dirty: &Arc<Dirty>) -> Touches<K> {
-    let dirty = Arc::clone(dirty);
+/// A session without a pod is one that somebody waits for, or that sleeps and causes no events.
+fn urgency(session: &VDISession) -> Urgency {
+    let has_pod = session.status.as_ref().is_some_and(|status| status.pod_name.is_some());
+    if has_pod { Urgency::Routine } else { Urgency::Waiting }
+}
+
+fn by_label<K: Resource>(queue: &Arc<Queue>) -> Touches<K> {
+    let queue = Arc::clone(queue);
     Arc::new(move |object| {
         if let Some(session) = object.labels().get(names::LABEL_INSTANCE) {
-            dirty.mark(session.clone());
+            queue.mark(session.clone(), Urgency::Routine);
         }
     })
 }
 
 /// A claim touches the sessions of its user and template.
-fn by_home(dirty: &Arc<Dirty>, sessions: &Store<VDISession>) -> Touches<PersistentVolumeClaim> {
-    let (dirty, sessions) = (Arc::clone(dirty), sessions.clone());
+fn by_home(queue: &Arc<Queue>, sessions: &Store<VDISession>) -> Touches<PersistentVolumeClaim> {
+    let (queue, sessions) = (Arc::clone(queue), sessions.clone());
     Arc::new(move |claim| {
         let name = claim.name_any();
         if name.starts_with(names::HOME_PREFIX) {
-            mark_users_of(&name, &sessions, &dirty);
+            mark_users_of(&name, &sessions, &queue);
         }
     })
 }
 
-fn mark_users_of(claim: &str, sessions: &Store<VDISession>, dirty: &Dirty) {
+fn mark_users_of(claim: &str, sessions: &Store<VDISession>, queue: &Queue) {
     for session in sessions.state() {
         if names::home(&session.spec.user, &session.spec.template) == claim {
-            dirty.mark(session.name_any());
+            queue.mark(session.name_any(), Urgency::Routine);
         }
     }
 }
 
 /// A warning touches the session whose pod or claim it is about.
-fn by_subject(dirty: &Arc<Dirty>, sessions: &Store<VDISession>) -> Touches<Event> {
-    let (dirty, sessions) = (Arc::clone(dirty), sessions.clone());
+fn by_subject(queue: &Arc<Queue>, sessions: &Store<VDISession>) -> Touches<Event> {
+    let (queue, sessions) = (Arc::clone(queue), sessions.clone());
     Arc::new(move |event| {
         let Some(name) = event.involved_object.name.as_deref() else { return };
         match event.involved_object.kind.as_deref() {
             Some("Pod") => {
                 if let Some(session) = name.strip_prefix(names::CHILD_PREFIX) {
-                    dirty.mark(session);
+                    queue.mark(session, Urgency::Routine);
                 }
             }
             Some("PersistentVolumeClaim") if name.starts_with(names::HOME_PREFIX) => {
-                mark_users_of(name, &sessions, &dirty);
+                mark_users_of(name, &sessions, &queue);
             }
             _ => {}
         }

@@ -100,6 +100,11 @@ impl Renditions {
         if good.is_empty() { bad } else { good }
     }
 
+    /// Whether there is no codec left that an encoder works for.
+    pub fn all_exhausted(&self) -> bool {
+        self.encoders.candidates.iter().all(|(codec, _)| self.exhausted.contains(codec))
+    }
+
     /// What the session wants.
     pub fn set(&mut self, running: BTreeSet<Codec>, fed: BTreeSet<Codec>) {
         (self.wanted, self.fed) = (running, fed);

@@ -47,6 +47,7 @@ impl Heart {
             ready: parts.link.flags().ready.load(Ordering::Relaxed),
             display: Display { state, message },
             encoder: parts.renditions.ranking().in_use(),
+            exhausted: parts.renditions.all_exhausted(),
             unusable: parts.renditions.ranking().unusable(),
         }
     }

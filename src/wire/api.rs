@@ -57,9 +57,12 @@ pub struct Stream {
     pub ready: bool,
     /// The X display.
     pub display: Display,
-    /// The encoder that worked last, of the codec that is preferred. None yet, or no longer: see `unusable`.
+    /// The encoder that worked last, of the codec that is preferred; none yet, or no longer.
     #[serde(default)]
     pub encoder: Option<Encoder>,
+    /// Whether every encoder of every codec was tried and failed: `unusable` says why. They are tried again.
+    #[serde(default)]
+    pub exhausted: bool,
     /// Entries of the catalogue that are preferred to that one, and why they are not used.
     #[serde(default)]
     pub unusable: Vec<UnusableEncoder>,

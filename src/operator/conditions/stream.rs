@@ -29,7 +29,13 @@ fn judge(state: &GatewayState, decision: &Decision) -> Verdict {
         let each: Vec<String> = state.unusable.iter().map(|(name, why)| format!("{name}: {why}")).collect();
         bounded(&each.join("; "))
     };
-    let Some(encoder) = &state.encoder else { return no(Reason::NoEncoder, causes()) };
+    let Some(encoder) = &state.encoder else {
+        return if state.exhausted {
+            no(Reason::NoEncoder, causes())
+        } else {
+            no(Reason::StreamStarting, "the gateway tries its encoders")
+        };
+    };
     let gpu = decision.effective.as_ref().is_ok_and(|effective| {
         effective.compute.gpu > 0 && effective.compute.gpu_encoder != GpuEncoder::None
     });

@@ -198,9 +198,11 @@ fn the_stream_is_what_the_gateway_says() {
     );
     let (holds, reason, message) = says(|s| {
         s.encoder = None;
+        s.exhausted = true;
         s.unusable = vec![("nvh264enc".to_owned(), "no device".to_owned())];
     });
     assert_eq!((holds, reason, message.as_str()), (false, Reason::NoEncoder, "nvh264enc: no device"));
+    assert_eq!(says(|s| s.encoder = None).1, Reason::StreamStarting, "none was tried yet");
     snapshot.gateway = None;
     assert_eq!(reason_of_stream(&snapshot), Reason::WaitingForPod);
 }

@@ -36,15 +36,19 @@ where
     let api = desks.api::<K>();
     api.create(&PostParams::default(), &object).await.unwrap();
     desks.make_session("taken", json!({"user": "carol", "persistence": {"enabled": false}})).await;
-    wait_until(DEADLINE, "NameTaken", async || {
+    let taken = async || {
         let session = desks.sessions().get("taken").await.unwrap();
         let conditions = session.status.map(|s| s.conditions).unwrap_or_default();
-        let taken = conditions.iter().any(|c| c.reason == "NameTaken");
-        if taken { Ok(()) } else { Err(format!("{conditions:?}")) }
-    })
-    .await;
+        (conditions.iter().any(|c| c.reason == "NameTaken"), format!("{conditions:?}"))
+    };
+    let is = async |wanted: bool| {
+        let (taken, seen) = taken().await;
+        if taken == wanted { Ok(()) } else { Err(seen) }
+    };
+    wait_until(DEADLINE, "NameTaken", async || is(true).await).await;
+    // Not waited for by name: the operator makes its own of that name at once.
     api.delete("vdi-taken", &DeleteParams::default()).await.unwrap();
-    wait_gone(&api, "vdi-taken").await;
+    wait_until(DEADLINE, "end of NameTaken", async || is(false).await).await;
     desks.holds("taken", "RouteReady").await;
     desks.delete_session("taken").await;
     wait_gone(&desks.sessions(), "taken").await;

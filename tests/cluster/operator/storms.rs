@@ -118,7 +118,11 @@ async fn a_sessions_secret_shows_nowhere() {
     let secret = desks.api::<Secret>().get("vdi-desk").await.unwrap().data.unwrap();
     let key = String::from_utf8(secret["token-secret"].0.clone()).unwrap();
     let encoded = serde_json::to_value(&secret["token-secret"]).unwrap();
-    let canaries = [key.as_str(), encoded.as_str().unwrap()];
+    let certificates = wait_for_webhook_key(&desks).await;
+    let canaries: Vec<&str> = [key.as_str(), encoded.as_str().unwrap()]
+        .into_iter()
+        .chain(certificates.iter().map(String::as_str))
+        .collect();
     let pod = desks.api::<Pod>().get("vdi-desk").await.unwrap();
     let events = desks.api::<Event>().list(&ListParams::default()).await.unwrap();
     let places = [
@@ -134,12 +138,29 @@ async fn a_sessions_secret_shows_nowhere() {
     ];
     for (place, text) in places {
         assert!(!text.is_empty());
-        for canary in canaries {
-            assert!(!text.contains(canary), "the secret stands in {place}");
+        for canary in &canaries {
+            assert!(!text.contains(*canary), "the secret stands in {place}");
         }
     }
     assert!(operator.log().len() > 1000, "the log was looked at");
     assert_eq!(found(&session, "Ready").unwrap().0, "True");
+}
+
+/// Lines of the private keys of the webhook's certificates.
+async fn wait_for_webhook_key(desks: &Desks) -> Vec<String> {
+    let secrets = desks.api::<Secret>();
+    wait_until(DEADLINE, "the webhook's key", async || {
+        let secret = secrets.get_opt("kasm-operator-webhook").await.unwrap().ok_or("no Secret")?;
+        let data = secret.data.unwrap_or_default();
+        let text: String =
+            data.values().map(|v| String::from_utf8_lossy(&v.0).replace("\\n", "\n")).collect();
+        let keys =
+            text.split("BEGIN PRIVATE KEY-----").skip(1).map(|key| key.split("-----END").next().unwrap());
+        let lines: Vec<String> =
+            keys.flat_map(str::lines).filter(|line| line.len() >= 40).map(str::to_owned).collect();
+        if lines.is_empty() { Err(format!("no key in {:?}", data.keys())) } else { Ok(lines) }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
