@@ -234,11 +234,12 @@ test("WebRTC takes over from the WebSocket in the middle of a word: no key is lo
 async function local(t, ...inits) {
   const scope = new Scope(t);
   const display = scope.add(await Display.start());
-  await display.grid(0);
+  const grid = await display.grid(0);
   const gateway = scope.add(await Gateway.start(display.name));
   const chromium = scope.add(await browser());
   const init = inits.map((script) => `(${script})();`).join("\n");
-  return { display, viewer: scope.add(await Viewer.open(chromium, gateway.url, { init: { content: init } })) };
+  const viewer = scope.add(await Viewer.open(chromium, gateway.url, { init: { content: init } }));
+  return { display, grid, gateway, viewer };
 }
 
 test("a browser that refuses a server it is told of: WebRTC without that one", async (t) => {
@@ -247,9 +248,28 @@ test("a browser that refuses a server it is told of: WebRTC without that one", a
 });
 
 test("a browser without WebRTC: video on the WebSocket; by the next player where one fails", async (t) => {
-  const { display, viewer } = await local(t, withoutWebRtc, withBrokenDecoder);
+  // Its decoder is broken on the page: no worker takes its place.
+  const { display, viewer } = await local(t, withoutWebRtc, withoutWorkers, withBrokenDecoder);
   await works(viewer, display, "websocket");
   assert.equal(await decoder(viewer), "MSE");
+});
+
+test("a page that is busy acknowledges its frames all the while, for longer than a deaf one is borne with", async (t) => {
+  const { grid, gateway, viewer } = await local(t, withoutWebRtc);
+  await takes(viewer, "websocket");
+  assert.equal(await decoder(viewer), "WebCodecs");
+  let busy = true;
+  const end = viewer.page.evaluate(() => {
+    const until = performance.now() + 7_000;
+    while (performance.now() < until);
+  });
+  void end.finally(() => (busy = false));
+  for (let i = 0; busy; i += 1) await grid.show(i % 2);
+  await end;
+  assert.doesNotMatch(gateway.program.err, /deaf-socket/);
+  await grid.show(1);
+  await viewer.grid(1);
+  assert.equal(viewer.loads, 1, "without a reload");
 });
 
 const decoder = async (viewer) => (await viewer.page.evaluate(() => window.deskgate.stats()))?.figures?.decoder;
@@ -281,6 +301,11 @@ function refusesServers() {
 /** Runs in the page. */
 function withoutWebRtc() {
   delete window.RTCPeerConnection;
+}
+
+/** Runs in the page. */
+function withoutWorkers() {
+  delete window.Worker;
 }
 
 /** Runs in the page: as after a crash of the process that decodes. */

@@ -5,6 +5,7 @@ import { tcpCandidates, withServers } from "../media/paths";
 import { Peer, type PeerHooks } from "../media/peer";
 import { figures, type Figures, type Snapshot } from "../media/stats";
 import { parseServerMessage, SUBPROTOCOL, VERSION, type ClientMessage, type ServerMessage, type Viewport } from "../wire/signal";
+import { Link, type StreamReport } from "../stream/link";
 import { abilities, Stream } from "../stream/stream";
 import { checkAccess, login, rememberBlocked, wasBlocked } from "./access";
 import { LIMITS, OFFER_REFUSED, Session, type Effect, type SessionEvent } from "./machine";
@@ -45,7 +46,12 @@ export class Driver {
   readonly session: Session;
   /** Read the counters as often as they are shown. */
   watched = false;
-  private ws: WebSocket | null = null;
+  private readonly link = new Link({
+    opened: () => this.feed({ kind: "socketOpen" }),
+    closed: () => this.feed({ kind: "socketClosed" }),
+    text: (json) => this.receive(json),
+    stream: (report) => this.streamed(report),
+  });
   private peer: Peer | null = null;
   private stream: Stream | null = null;
   private streamFrameAt = -Infinity;
@@ -84,10 +90,7 @@ export class Driver {
 
   /** Says something to the gateway by whichever way is open; false if none is. */
   say(message: ClientMessage): boolean {
-    if (this.session.signalling && this.ws?.readyState === WebSocket.OPEN) {
-      this.ws.send(JSON.stringify(message));
-      return true;
-    }
+    if (this.session.signalling && this.link.send(JSON.stringify(message))) return true;
     return this.peer?.say(message) ?? false;
   }
 
@@ -95,13 +98,7 @@ export class Driver {
   readonly lanes: { control: Lane; motion: Lane; socket: Lane } = {
     control: { send: (bytes) => this.reached && (this.peer?.control.send(bytes) ?? false) },
     motion: { send: (bytes) => this.reached && (this.peer?.motion.send(bytes) ?? false) },
-    socket: {
-      send: (bytes) => {
-        if (!this.session.signalling || this.ws?.readyState !== WebSocket.OPEN) return false;
-        this.ws.send(bytes);
-        return true;
-      },
-    },
+    socket: { send: (bytes) => this.session.signalling && this.link.send(bytes) },
   };
 
   /** The channels of a connection that was lost still take what they are given; it is the socket that gets through. */
@@ -140,7 +137,7 @@ export class Driver {
         this.openSocket();
         return;
       case "closeSocket":
-        this.closeSocket();
+        this.link.close();
         return;
       case "hello":
         this.hello(effect.resume);
@@ -164,27 +161,16 @@ export class Driver {
   }
 
   private openSocket(): void {
-    this.closeSocket();
     const url = new URL("ws", location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     url.hash = "";
-    const ws = new WebSocket(url, SUBPROTOCOL);
-    this.ws = ws;
     this.pendingOffers = 0;
-    ws.binaryType = "arraybuffer";
-    ws.onopen = () => this.feed({ kind: "socketOpen" });
-    ws.onclose = () => this.feed({ kind: "socketClosed" });
-    ws.onmessage = ({ data }: MessageEvent<unknown>) => {
-      if (typeof data === "string") this.receive(data);
-      else if (data instanceof ArrayBuffer) this.stream?.receive(data);
-    };
+    this.link.open(url, SUBPROTOCOL);
   }
 
-  private closeSocket(): void {
-    if (!this.ws) return;
-    this.ws.onopen = this.ws.onclose = this.ws.onmessage = null;
-    this.ws.close();
-    this.ws = null;
+  private streamed(report: StreamReport): void {
+    if (this.stream !== null) this.stream.receive(report);
+    else if (report.kind === "picture") report.picture.close();
   }
 
   private hello(resume: string | null): void {
@@ -196,7 +182,7 @@ export class Driver {
       ...this.hooks.viewport(),
     };
     if (resume !== null) hello.resume = resume;
-    this.ws?.send(JSON.stringify(hello));
+    this.link.send(JSON.stringify(hello));
   }
 
   private receive(json: string): void {
@@ -240,7 +226,8 @@ export class Driver {
     }
     const stream = new Stream(ability, {
       say: (message) => this.say(message),
-      send: (bytes) => this.ws?.send(bytes),
+      decode: (on) => this.link.decode(on),
+      drawn: () => this.link.drawn(),
       shown: () => this.streamShown(),
       failed: (message) => this.feed({ kind: "streamFailed", message, final: false }),
       resized: () => this.hooks.resized(),
@@ -275,9 +262,9 @@ export class Driver {
     this.closePeer();
     const hooks: PeerHooks = {
       signal: (message) => {
-        if (this.ws?.readyState !== WebSocket.OPEN) return;
+        if (!this.link.isOpen) return;
         if (message.type === "offer") this.expectAnswer();
-        this.ws.send(JSON.stringify(message));
+        this.link.send(JSON.stringify(message));
       },
       state: (state) => this.feed({ kind: "peer", generation, state }),
       video: (track, flowing) => this.hooks.video(track, generation, flowing),

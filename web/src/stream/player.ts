@@ -14,13 +14,15 @@ export interface PlayerHooks {
   resized(): void;
 }
 
-/** Decodes and shows frames, in an element of its own. */
+/** Shows video in an element of its own: frames that it decodes itself, or pictures. */
 export interface Player {
   /** For the statistics. */
   readonly name: string;
   readonly element: HTMLCanvasElement | HTMLVideoElement;
-  /** Takes a frame that has arrived. */
-  push(frame: VideoFrameMessage): void;
+  /** Takes a frame that has arrived, if it is to decode it. */
+  push?(frame: VideoFrameMessage): void;
+  /** Takes a picture, `waitedMs` after its frame had arrived, if others decode for it. */
+  show?(picture: VideoFrame, waitedMs: number): void;
   /** Milliseconds from a frame's arrival to the screen, of the last one. */
   readonly delayMs: number;
   /** Ends it; no hook is called afterwards. */

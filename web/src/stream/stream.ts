@@ -1,8 +1,9 @@
 // Video on the WebSocket: which player shows it, what the gateway hears of it, how it does.
 
 import type { Figures } from "../media/stats";
-import { acknowledgement, parseVideo, type VideoCodec } from "../wire/media";
+import { parseVideo, type VideoCodec } from "../wire/media";
 import type { ClientMessage } from "../wire/signal";
+import type { StreamReport } from "./link";
 import { MsePlayer, playable } from "./mse";
 import type { Player, PlayerHooks } from "./player";
 import { decodable, WebCodecsPlayer } from "./webcodecs";
@@ -14,7 +15,10 @@ const ASK_EVERY = 500;
 /** What a stream tells its owner. */
 export interface StreamHooks {
   say(message: ClientMessage): void;
-  send(bytes: Uint8Array<ArrayBuffer>): void;
+  /** Whether frames are to be decoded before they come here. */
+  decode(on: boolean): void;
+  /** There is room for another picture. */
+  drawn(): void;
   /** A frame is on the screen. */
   shown(): void;
   failed(message: string): void;
@@ -59,6 +63,7 @@ export class Stream {
       failed: (message) => hooks.failed(message),
       resized: () => hooks.resized(),
     });
+    hooks.decode(this.player.show !== undefined);
     hooks.say({ type: "stream", codecs });
   }
 
@@ -67,15 +72,29 @@ export class Stream {
     return this.player.element;
   }
 
-  /** Takes a binary message of the gateway. */
-  receive(message: ArrayBuffer): void {
-    const frame = parseVideo(message);
-    if (frame === null) return;
-    // Before it is decoded: what waits here is this page's own affair, and bounded.
-    this.hooks.send(acknowledgement(frame.number));
-    this.counts.bytes += message.byteLength;
-    this.codec = frame.codec;
-    this.player.push(frame);
+  /** Takes what came of it. */
+  receive(report: StreamReport): void {
+    switch (report.kind) {
+      case "video": {
+        const frame = parseVideo(report.message);
+        if (frame === null) return;
+        this.count(frame.codec, report.message.byteLength);
+        this.player.push?.(frame);
+        return;
+      }
+      case "picture":
+        this.count(report.codec, report.bytes);
+        if (this.player.show === undefined) report.picture.close();
+        else this.player.show(report.picture, report.waitedMs);
+        this.hooks.drawn();
+        return;
+      case "lost":
+        this.ask();
+        return;
+      case "failed":
+        this.hooks.failed(report.message);
+        return;
+    }
   }
 
   /** The gateway has measured it. */
@@ -114,8 +133,14 @@ export class Stream {
   /** Ends it, and tells the gateway. */
   close(): void {
     window.clearTimeout(this.owed);
+    this.hooks.decode(false);
     this.hooks.say({ type: "stream", codecs: [] });
     this.player.close();
+  }
+
+  private count(codec: VideoCodec, bytes: number): void {
+    this.codec = codec;
+    this.counts.bytes += bytes;
   }
 
   private ask(): void {
