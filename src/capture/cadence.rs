@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::refine::Refinement;
+use super::refine::{Encoded, Refinement};
 
 /// Without a frame for this long, the next change is the first one after idleness.
 const IDLE: Duration = Duration::from_millis(40);
@@ -178,9 +178,9 @@ impl Cadence {
         self.refinement.repeated();
     }
 
-    /// Size in bytes of the newest access unit of a rendition, and whether it took all that a frame may take.
-    pub fn encoded(&mut self, rendition: u64, bytes: usize, starved: bool) {
-        self.refinement.encoded(rendition, bytes, starved);
+    /// The newest access unit of a rendition.
+    pub fn encoded(&mut self, rendition: u64, unit: Encoded) {
+        self.refinement.encoded(rendition, unit);
     }
 
     /// A rendition has ended.

@@ -53,7 +53,8 @@ impl Rig {
                 Step::Repeat => {
                     self.cadence.repeated(self.now);
                     self.encoded = self.encoded * 2 / 3;
-                    self.cadence.encoded(1, self.encoded, false);
+                    let unit = Encoded { bytes: self.encoded, allowed: 16_666, starved: false };
+                    self.cadence.encoded(1, unit);
                     self.note(false);
                 }
                 Step::Sleep(Some(until)) if until <= end => {

@@ -67,8 +67,8 @@ impl Engine {
         for (id, sink) in mail.sinks {
             self.change_sink(id, sink);
         }
-        for (id, (bytes, starved)) in mail.encoded.into_iter().filter(|(id, _)| self.sinks.contains_key(id)) {
-            self.cadence.encoded(id, bytes, starved);
+        for (id, unit) in mail.encoded.into_iter().filter(|(id, _)| self.sinks.contains_key(id)) {
+            self.cadence.encoded(id, unit);
         }
         if mail.refresh {
             self.cadence.refresh();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::ShmMode;
+use super::refine::Encoded;
 use crate::frame::{FrameSink, ScreenMode};
 
 /// What the session wants and the capture thread has not yet taken up.
@@ -26,7 +27,7 @@ pub(super) struct Mail {
     pub resize: Option<ScreenMode>,
     /// Added (or replaced) or removed sinks.
     pub sinks: BTreeMap<u64, Option<Box<dyn FrameSink>>>,
-    pub encoded: BTreeMap<u64, (usize, bool)>,
+    pub encoded: BTreeMap<u64, Encoded>,
 }
 
 /// What both threads see.
@@ -154,13 +155,12 @@ impl CaptureHandle {
         self.post(|mail| mail.refresh = true);
     }
 
-    /// Size in bytes of the newest access unit made from sink `id`'s frames, and whether it took (nearly) all
-    /// that a frame may take.
+    /// The newest access unit made from sink `id`'s frames.
     ///
     /// Lets the refinement go on while bits are short, and stop when there is nothing left to improve.
-    pub fn encoded(&self, id: u64, bytes: usize, starved: bool) {
-        self.0.shared.lock().encoded.insert(id, (bytes, starved));
-        if starved {
+    pub fn encoded(&self, id: u64, unit: Encoded) {
+        self.0.shared.lock().encoded.insert(id, unit);
+        if unit.starved {
             self.0.shared.wake();
         }
     }

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use self::engine::Engine;
 use self::handle::Shared;
 pub use self::handle::{CaptureHandle, CaptureStats};
+pub use self::refine::Encoded;
 pub use self::x11::{ScreenError, set_screen};
 use crate::display::DisplayName;
 use crate::frame::Size;

@@ -10,16 +10,30 @@ const STILL: Duration = Duration::from_millis(300);
 const STARVED_STILL: Duration = Duration::from_millis(50);
 /// Most repeats of one picture that is to be sharpened.
 const MAX_REPEATS: u8 = 8;
-/// Most repeats of one picture while bits do not suffice: a page of text takes ten to twenty.
-const MAX_STARVED_REPEATS: u8 = 60;
-/// An access unit this small says "as before": there is nothing left to send.
+/// Most repeats of one picture while bits do not suffice: a page of text takes ten to twenty, on a way of 250 kbit/s ten
+/// times as many.
+const MAX_STARVED_REPEATS: u8 = 240;
+/// An access unit this small says "as before": there is nothing left to send. So does no more than one part in so many of
+/// what a frame may take, where that is little.
 const FLOOR_BYTES: usize = 600;
+const FLOOR_PART: usize = 16;
 /// A change of a sharp picture that took no more than this was coded as finely as it gets: bits were left over.
 const SMALL_BYTES: usize = 1_500;
 /// Sizes that differ by less than one part in this many are alike.
 const ALIKE: usize = 20;
 /// A rate control at its limit gives one pair of alike sizes while it still sharpens; two pairs are a plateau.
 const ALIKE_PAIRS: u8 = 2;
+
+/// What a frame became.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded {
+    /// Size of its access unit, in bytes.
+    pub bytes: usize,
+    /// Bytes that a frame may take: bitrate over frame limit.
+    pub allowed: usize,
+    /// Whether bits were short for it.
+    pub starved: bool,
+}
 
 /// Sizes of one rendition's access units since the picture became still.
 #[derive(Debug, Default)]
@@ -61,14 +75,15 @@ impl Refinement {
         *counter = counter.saturating_add(1);
     }
 
-    /// A rendition's newest access unit has `bytes` bytes, and took (nearly) all that one frame may take.
-    pub fn encoded(&mut self, rendition: u64, bytes: usize, starved: bool) {
+    /// A rendition's newest access unit.
+    pub fn encoded(&mut self, rendition: u64, Encoded { bytes, allowed, starved }: Encoded) {
         let sizes = self.sizes.entry(rendition).or_default();
         sizes.starved = starved;
         if self.repeats > 0 {
             let alike = sizes.last.is_some_and(|last| last.abs_diff(bytes) * ALIKE <= last);
             sizes.alike = if alike { sizes.alike.saturating_add(1) } else { 0 };
-            sizes.settled = bytes <= FLOOR_BYTES || sizes.alike >= ALIKE_PAIRS;
+            let floor = FLOOR_BYTES.min(allowed / FLOOR_PART);
+            sizes.settled = bytes <= floor || sizes.alike >= ALIKE_PAIRS;
             sizes.sharp = sizes.settled && !starved;
         } else {
             sizes.sharp &= bytes <= SMALL_BYTES && !starved;
@@ -103,17 +118,22 @@ impl Refinement {
 mod tests {
     use super::*;
 
+    /// At 8 Mbit/s and 60 frames a second.
+    fn of(bytes: usize, starved: bool) -> Encoded {
+        Encoded { bytes, allowed: 16_666, starved }
+    }
+
     #[test]
     fn a_small_change_of_a_sharp_picture_is_sharp_already() {
         let start = Instant::now();
         let mut refinement = Refinement::default();
         let mut change = |bytes: usize, starved: bool| {
             refinement.fresh(start);
-            refinement.encoded(1, bytes, starved);
+            refinement.encoded(1, of(bytes, starved));
             let wanted = refinement.due().is_some();
             while refinement.due().is_some() {
                 refinement.repeated();
-                refinement.encoded(1, 50, false);
+                refinement.encoded(1, of(50, false));
             }
             wanted
         };
@@ -129,9 +149,9 @@ mod tests {
         let start = Instant::now();
         let mut refinement = Refinement::default();
         refinement.fresh(start);
-        refinement.encoded(1, 20_000, false);
+        refinement.encoded(1, of(20_000, false));
         refinement.fresh(start);
-        refinement.encoded(1, 400, false);
+        refinement.encoded(1, of(400, false));
         assert!(refinement.due().is_some());
     }
 
@@ -139,11 +159,11 @@ mod tests {
         let start = Instant::now();
         let mut refinement = Refinement::default();
         refinement.fresh(start);
-        refinement.encoded(1, 20_000, false);
+        refinement.encoded(1, of(20_000, false));
         let mut count = 0;
         while refinement.due().is_some() {
             refinement.repeated();
-            refinement.encoded(1, sizes.get(count).copied().unwrap_or(50), false);
+            refinement.encoded(1, of(sizes.get(count).copied().unwrap_or(50), false));
             count += 1;
         }
         count
@@ -165,17 +185,30 @@ mod tests {
         let start = Instant::now();
         let mut refinement = Refinement::default();
         refinement.fresh(start);
-        refinement.encoded(1, 16_000, true);
+        refinement.encoded(1, of(16_000, true));
         for _ in 0..20 {
             assert_eq!(refinement.due(), Some(start + STARVED_STILL));
             refinement.repeated();
-            refinement.encoded(1, 16_000, true);
+            refinement.encoded(1, of(16_000, true));
         }
-        refinement.encoded(1, 5_000, false);
+        refinement.encoded(1, of(5_000, false));
         assert_eq!(refinement.due(), Some(start + STILL));
         refinement.repeated();
-        refinement.encoded(1, 100, false);
+        refinement.encoded(1, of(100, false));
         assert_eq!(refinement.due(), None);
+    }
+
+    #[test]
+    fn little_is_not_nothing_where_there_is_little() {
+        let mut refinement = Refinement::default();
+        refinement.fresh(Instant::now());
+        let mut is_wanted_after = |bytes: usize| {
+            refinement.repeated();
+            refinement.encoded(1, Encoded { bytes, allowed: 520, starved: false });
+            refinement.due().is_some()
+        };
+        assert!(is_wanted_after(170) && is_wanted_after(80));
+        assert!(!is_wanted_after(25));
     }
 
     #[test]
@@ -184,7 +217,7 @@ mod tests {
         refinement.fresh(Instant::now());
         let mut count = 0;
         while refinement.due().is_some() && count < 1_000 {
-            refinement.encoded(1, 16_000, true);
+            refinement.encoded(1, of(16_000, true));
             refinement.repeated();
             count += 1;
         }
@@ -195,11 +228,11 @@ mod tests {
     fn every_rendition_must_have_settled() {
         let mut refinement = Refinement::default();
         refinement.fresh(Instant::now());
-        refinement.encoded(1, 9_000, false);
-        refinement.encoded(2, 9_000, false);
+        refinement.encoded(1, of(9_000, false));
+        refinement.encoded(2, of(9_000, false));
         refinement.repeated();
-        refinement.encoded(1, 40, false);
-        refinement.encoded(2, 7_000, false);
+        refinement.encoded(1, of(40, false));
+        refinement.encoded(2, of(7_000, false));
         assert!(refinement.due().is_some());
         refinement.forget(2);
         assert!(refinement.due().is_none());

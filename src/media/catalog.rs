@@ -291,10 +291,15 @@ impl Entry {
     }
 }
 
+/// The least that a buffer holds, in kbit. On a narrow way a frame's part is less than the outlines of a picture take: a
+/// rate control that may not save up for them codes blocks of grey, and goes on coding them when nothing moves any more.
+const LEAST_KBIT: f64 = 32.0;
+
 impl Vbv {
     /// The property's value.
     pub fn value(&self, kbps: u32, fps: u32) -> i64 {
-        let seconds = (self.frames / f64::from(fps.max(1))).max(self.at_least_s);
+        let least = LEAST_KBIT / f64::from(kbps.max(1));
+        let seconds = (self.frames / f64::from(fps.max(1))).max(self.at_least_s).max(least);
         let value = match self.unit {
             // Rounded down: x264 raises less than a frame to a frame, and has a mode for exactly one.
             Unit::Ms => (seconds * 1000.0).floor(),

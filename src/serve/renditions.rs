@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use super::link::{Command, Link};
 use super::memory;
 use super::metrics::Metrics;
-use crate::capture::CaptureHandle;
+use crate::capture::{CaptureHandle, Encoded};
 use crate::frame::{Codec, Size};
 use crate::media::catalog::Entry;
 use crate::media::ranking::Ranking;
@@ -21,6 +21,20 @@ const GUESS: Size = Size { width: 1280, height: 720 };
 
 /// A frame that takes more than one part in this many of its bits had too few of them.
 const STARVED: usize = 3;
+
+/// PURE. Whether bits are short. What a frame takes beyond its part is paid back by the next ones, which are the smaller
+/// for it and yet have nothing to be proud of.
+#[derive(Default)]
+struct Allowance {
+    debt: usize,
+}
+
+impl Allowance {
+    fn is_short(&mut self, bytes: usize, frame_bytes: usize) -> bool {
+        self.debt = (self.debt + bytes).saturating_sub(frame_bytes);
+        self.debt > 0 || bytes * STARVED >= frame_bytes
+    }
+}
 
 fn frame_bytes(bitrate_kbps: u32, fps: u32) -> usize {
     (bitrate_kbps * 125 / fps.max(1)) as usize
@@ -287,15 +301,19 @@ impl Renditions {
 
     /// Runs on the encoder's thread: packetised there, once for all viewers.
     fn on_event(&self, id: u64, codec: Codec, frame_bytes: Arc<AtomicUsize>) -> OnRendition {
-        let packetizer = Mutex::new(Packetizer::new(codec));
+        let state = Mutex::new((Packetizer::new(codec), Allowance::default()));
         let (link, capture, metrics) = (self.link.clone(), self.capture.clone(), self.metrics.clone());
         Box::new(move |event| match event {
             RenditionEvent::AccessUnit(unit) => {
                 let bytes = unit.data.len();
-                capture.encoded(id, bytes, bytes * STARVED >= frame_bytes.load(Ordering::Relaxed));
-                metrics.frame(unit.data.len(), unit.encoded_at.saturating_duration_since(unit.captured_at));
-                let payloads =
-                    packetizer.lock().unwrap_or_else(PoisonError::into_inner).packetize(&unit.data);
+                metrics.frame(bytes, unit.encoded_at.saturating_duration_since(unit.captured_at));
+                let allowed = frame_bytes.load(Ordering::Relaxed);
+                let (payloads, starved) = {
+                    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                    let (packetizer, allowance) = &mut *state;
+                    (packetizer.packetize(&unit.data), allowance.is_short(bytes, allowed))
+                };
+                capture.encoded(id, Encoded { bytes, allowed, starved });
                 let frame = PacketizedFrame {
                     payloads,
                     unit: unit.data,

@@ -38,6 +38,8 @@ const LONGER: (Duration, f64, f64) = (Duration::from_secs(2), 0.7, 1.3);
 const TOO_LONG: Duration = Duration::from_millis(250);
 /// The least delay is that of the last one to two of these.
 const BASE: Duration = Duration::from_secs(15);
+/// Late packets that come in less than this part of the time over which they were sent come out of no queue.
+const AT_ONCE: f64 = 0.5;
 /// Of the packets in a report, the part that must be lost for that to be no accident; and how many make such a report.
 const LOSSY: (f64, usize) = (0.1, 10);
 /// What a lossy report leaves of the rate, at most once in this time.
@@ -211,7 +213,11 @@ impl Congestion {
     fn decide(&mut self, elapsed: f64, now: Instant) {
         let Some(pace) = self.pace() else { return };
         match self.draining {
-            None if self.queue > LONG => self.drain(pace, now),
+            None if self.queue > LONG => {
+                if let Some(carries) = self.jam() {
+                    self.drain(carries, now);
+                }
+            }
             None => self.grow(pace, elapsed),
             Some(_) if self.queue <= SHORT => {
                 self.draining = None;
@@ -267,8 +273,26 @@ impl Congestion {
         self.lost_at = Some(now);
         let Some(rate) = self.sent_rate() else { return };
         let rate = self.limit.map_or(rate, |limit| limit.min(rate));
+        // No encoder goes below that: what is lost of so little is lost for other reasons.
+        if rate < LEAST {
+            return;
+        }
         self.limit = Some(rate * LOSS.0);
         self.ceiling = self.limit;
+    }
+
+    /// The pace at which late packets arrive, if there is a queue that they came out of. Where the other side slept or the
+    /// way stood still, they come all at once in the end: then nothing waits any more, and what came tells how much was
+    /// sent, not how much can be.
+    fn jam(&self) -> Option<f64> {
+        let on_time = self.base.least()?.saturating_add(LONG.as_micros() as i64);
+        let late = || self.heard.iter().rev().take_while(|h| h.delay() > on_time);
+        let (last, first) = (late().next()?, late().last()?);
+        let left = last.sent.saturating_sub(first.sent).max(0);
+        let came = last.arrived.saturating_sub(first.arrived).max(0);
+        let bytes: usize = late().map(|h| h.bytes).sum::<usize>().saturating_sub(first.bytes);
+        let is_fed = bytes > 0 && came as f64 > left as f64 * AT_ONCE;
+        is_fed.then(|| bytes as f64 * 8.0 / (came as f64 / 1e6).max(SPAN))
     }
 
     /// Bits a second at which packets arrive, by the clock of the other side.
@@ -486,6 +510,33 @@ mod tests {
         let repeats: Vec<Arrival> = (0..8).map(|i| frame(20_300 + i * 17, 5)).collect();
         congestion.handle(&repeats, ms(20_500));
         assert_eq!(congestion.limit_kbps(), None);
+    }
+
+    #[test]
+    fn who_slept_is_sent_as_much_as_before() {
+        let start = Instant::now();
+        let ms = |ms: u64| start + Duration::from_millis(ms);
+        let arrival = |sent: u64, arrived: u64, bytes: usize| Arrival {
+            sent: ms(sent),
+            arrived_us: Some(arrived as i64 * 1_000),
+            bytes,
+        };
+        // A still screen; then a page whose machine stops for five seconds, and reads what came meanwhile all at once.
+        for within in [2, 60, 300] {
+            let mut congestion = Congestion::new(start);
+            for second in 0..10 {
+                congestion
+                    .handle(&[arrival(second * 1_000, second * 1_000 + 1, 120)], ms(second * 1_000 + 50));
+            }
+            let missed: Vec<Arrival> =
+                (0..20).map(|i| arrival(10_000 + i * 100, 15_000 + i * within / 20, 500)).collect();
+            for (i, few) in missed.chunks(7).enumerate() {
+                congestion.handle(few, ms(15_020 + 50 * i as u64));
+            }
+            let key_frame: Vec<Arrival> = (0..15).map(|i| arrival(15_300 + i, 15_302 + i, 1_200)).collect();
+            congestion.handle(&key_frame, ms(15_400));
+            assert!(congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{within}: {congestion:?}");
+        }
     }
 
     #[test]
