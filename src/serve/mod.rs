@@ -277,7 +277,7 @@ fn tls(config: &ServeConfig, addresses: &Addresses) -> Result<Option<Tls>, TlsEr
         Some(config::Tls::SelfSigned) => {
             let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
             let dir = secrets::state_dir(config.state_dir.clone());
-            self_signed::tls(&self_signed::names(&host, addresses.hosts()), dir.as_deref()).map(Some)
+            self_signed::tls(self_signed::names(&host, addresses.hosts()), dir.as_deref()).map(Some)
         }
     }
 }

@@ -124,11 +124,16 @@ impl ResolvesServerCert for Shown {
     }
 }
 
+/// Gives the pair that is to be used from now on, if that is another one.
+type Look = Box<dyn FnMut() -> Option<CertifiedKey> + Send>;
+
 /// See the module.
 pub struct Tls {
     config: Arc<ServerConfig>,
     shown: Arc<Shown>,
-    watch: Option<Watch>,
+    look: Look,
+    /// Between two looks.
+    every: Duration,
 }
 
 impl Tls {
@@ -139,23 +144,15 @@ impl Tls {
     pub fn from_files(files: Files) -> Result<Self, TlsError> {
         let pem = files.read()?;
         let certified = files.certified(&pem, &ring::default_provider())?;
-        let mut tls = Self::new(certified)?;
-        tls.watch = Some(Watch { files, used: pem.digest(), useless: None });
-        Ok(tls)
+        let mut watch = Watch { files, used: pem.digest(), useless: None };
+        Self::new(certified, LOOK, Box::new(move || watch.look(&ring::default_provider())))
     }
 
-    /// TLS with this pair for good.
+    /// TLS with this pair, until `look`, which is asked so often, gives another one.
     ///
     /// # Errors
     /// [`TlsError::Refused`].
-    pub fn from_der(
-        certificate: CertificateDer<'static>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Self, TlsError> {
-        Self::new(CertifiedKey::from_der(vec![certificate], key, &ring::default_provider())?)
-    }
-
-    fn new(certified: CertifiedKey) -> Result<Self, TlsError> {
+    pub fn new(certified: CertifiedKey, every: Duration, look: Look) -> Result<Self, TlsError> {
         let shown = Arc::new(Shown(RwLock::new(Arc::new(certified))));
         // Named, not taken from the process: which one that has depends on what else is linked.
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -163,7 +160,7 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(shown.clone());
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
-        Ok(Self { config: Arc::new(config), shown, watch: None })
+        Ok(Self { config: Arc::new(config), shown, look, every })
     }
 
     /// Takes handshakes.
@@ -171,13 +168,13 @@ impl Tls {
         self.config.clone().into()
     }
 
-    /// Takes the files up whenever they have changed, for as long as it is polled.
-    pub async fn watch(self) {
-        let Self { shown, watch: Some(mut watch), .. } = self else { return };
-        let mut look = tokio::time::interval(LOOK);
+    /// Takes up new pairs, for as long as it is polled.
+    pub async fn watch(mut self) {
+        let Self { shown, look, every, .. } = &mut self;
+        let mut next = tokio::time::interval(*every);
         loop {
-            look.tick().await;
-            if let Some(certified) = watch.look(&ring::default_provider()) {
+            next.tick().await;
+            if let Some(certified) = look() {
                 *shown.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
             }
         }
@@ -246,7 +243,8 @@ mod tests {
             let rig = Self { dir, watch: Watch { files: files.clone(), used: [0; 32], useless: None } };
             let (certificate, key) = pair();
             rig.write(&certificate, &key);
-            Self { watch: Tls::from_files(files).unwrap().watch.unwrap(), ..rig }
+            let used = files.read().unwrap().digest();
+            Self { watch: Watch { files, used, useless: None }, ..rig }
         }
 
         fn write(&self, certificate: &str, key: &str) {
