@@ -11,6 +11,8 @@
 //!
 //! Pure modules know no sockets, clocks, randomness or GStreamer: time and random bytes are arguments.
 
+#[cfg(any(feature = "operator", feature = "probe"))]
+pub mod anybody;
 #[cfg(feature = "gateway")]
 pub mod capture;
 #[cfg(feature = "gateway")]

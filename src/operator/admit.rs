@@ -20,7 +20,9 @@ pub struct Candidate {
     pub template: String,
     /// GPU slices that it takes.
     pub gpu: u32,
-    /// Age decides.
+    /// Whether it runs already: a desktop that runs is not ended by a quota.
+    pub has_pod: bool,
+    /// Age decides among the others.
     pub created: Timestamp,
 }
 
@@ -55,7 +57,7 @@ pub fn admit(candidates: &[Candidate], uid: &str, quotas: &Quotas) -> Admission 
         return Admission::Admitted;
     }
     let mut queue: Vec<&Candidate> = candidates.iter().collect();
-    queue.sort_by(|a, b| (a.created, &a.uid).cmp(&(b.created, &b.uid)));
+    queue.sort_by_key(|c| (!c.has_pod, c.created, c.uid.as_str()));
     // Who waits for one limit takes nothing of another: else two that wait would keep each other out.
     let mut admitted: Vec<&Candidate> = Vec::new();
     for candidate in queue {
@@ -145,6 +147,7 @@ mod tests {
             user: user.to_owned(),
             template: template.to_owned(),
             gpu,
+            has_pod: false,
             created: Timestamp::from_second(n).unwrap(),
         }
     }
@@ -166,6 +169,15 @@ mod tests {
             admit(&all, "uid-3", &quotas),
             Admission::Waits { reason: Reason::SessionQuotaExceeded, message }
         );
+    }
+
+    #[test]
+    fn who_runs_already_goes_before_who_is_older_and_comes_back() {
+        let quotas = Quotas { sessions_per_user: Some(1), ..Quotas::default() };
+        let runs = Candidate { has_pod: true, ..candidate(2, "alice", "t", 0) };
+        let all = [candidate(1, "alice", "t", 0), runs];
+        assert!(matches!(admit(&all, "uid-1", &quotas), Admission::Waits { .. }));
+        assert_eq!(admit(&all, "uid-2", &quotas), Admission::Admitted);
     }
 
     #[test]

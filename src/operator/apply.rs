@@ -20,7 +20,7 @@ use super::reason::Reason;
 use super::snapshot::{Child, Snapshot};
 use super::step::{Kind, Object, Step, Why};
 use super::traefik::{IngressRoute, IngressRouteTCP};
-use super::{build, homes, names, refusal};
+use super::{build, homes, names, refusal, run};
 use crate::crd::{ConditionType, VDISession, VDISessionStatus};
 
 /// Why a step did not succeed.
@@ -90,6 +90,15 @@ impl StepError {
     }
 }
 
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It was done.
+    Done,
+    /// The object was there already, and is ours.
+    WasThere,
+}
+
 /// The calls on behalf of one session.
 pub struct Applier<'a> {
     client: &'a Client,
@@ -109,12 +118,21 @@ impl<'a> Applier<'a> {
     ///
     /// # Errors
     /// [`StepError`]; the steps behind it must not be done then, unless it is optional.
-    pub async fn step(&self, step: &Step, now: Timestamp) -> Result<(), StepError> {
+    pub async fn step(&self, step: &Step, now: Timestamp) -> Result<Done, StepError> {
         match step {
+            Step::Create(object) => return self.create(object).await,
+            _ => self.other_step(step, now).await?,
+        }
+        Ok(Done::Done)
+    }
+
+    async fn other_step(&self, step: &Step, now: Timestamp) -> Result<(), StepError> {
+        match step {
+            Step::Create(_) => Ok(()),
+            Step::DeleteUnseenPod => self.delete_unseen_pod().await,
             Step::AddFinalizer => self.set_finalizer(true).await,
             Step::RemoveFinalizer => self.set_finalizer(false).await,
             Step::EnsureSecret(metadata) => self.ensure_secret(metadata).await,
-            Step::Create(object) => self.create(object).await,
             Step::Update { object, uid } => self.update(object, uid).await,
             Step::Delete { kind, name, uid } => self.delete(*kind, name, uid).await,
             Step::DeleteHome { claim } => self.delete_home(claim).await,
@@ -176,9 +194,10 @@ impl<'a> Applier<'a> {
     }
 
     async fn suspend(&self, why: Why, now: Timestamp) -> Result<(), StepError> {
+        let at = run::sleep_time(&self.snapshot.session, now);
         let patch = json!({ "metadata": {
             "uid": self.snapshot.uid(),
-            "annotations": { names::SUSPENDED_AT: now.to_string(), names::SUSPENDED_WHY: why.as_str() },
+            "annotations": { names::SUSPENDED_AT: at.to_string(), names::SUSPENDED_WHY: why.as_str() },
         }});
         let params = PatchParams::default();
         let written = self
@@ -194,10 +213,10 @@ impl<'a> Applier<'a> {
     async fn ensure_secret(&self, metadata: &ObjectMeta) -> Result<(), StepError> {
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random).map_err(StepError::Random)?;
-        self.post(&build::secret::secret(metadata.clone(), random)).await
+        self.post(&build::secret::secret(metadata.clone(), random)).await.map(drop)
     }
 
-    async fn create(&self, object: &Object) -> Result<(), StepError> {
+    async fn create(&self, object: &Object) -> Result<Done, StepError> {
         match object {
             Object::Service(o) => self.post(o.as_ref()).await,
             Object::Policy(o) => self.post(o.as_ref()).await,
@@ -209,7 +228,7 @@ impl<'a> Applier<'a> {
     }
 
     /// POST, never apply: an object that is there already is ours only if its controller is this very session.
-    async fn post<K>(&self, object: &K) -> Result<(), StepError>
+    async fn post<K>(&self, object: &K) -> Result<Done, StepError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -220,10 +239,10 @@ impl<'a> Applier<'a> {
         let api = self.api::<K>();
         let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&params, object).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Done::Done),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let there = api.get_opt(&object.name_any()).await?.ok_or(StepError::Changed)?;
-                self.check_ours(&there)
+                self.check_ours(&there).map(|()| Done::WasThere)
             }
             Err(error) => Err(error.into()),
         }
@@ -238,16 +257,16 @@ impl<'a> Applier<'a> {
         }
     }
 
-    async fn post_claim(&self, claim: &PersistentVolumeClaim) -> Result<(), StepError> {
+    async fn post_claim(&self, claim: &PersistentVolumeClaim) -> Result<Done, StepError> {
         let api = self.api::<PersistentVolumeClaim>();
         let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&params, claim).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Done::Done),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let there = api.get_opt(&claim.name_any()).await?.ok_or(StepError::Changed)?;
                 match homes::foreign(&there, &self.snapshot.session) {
                     Some(whose) => Err(StepError::HomeForeign { claim: claim.name_any(), whose }),
-                    None => Ok(()),
+                    None => Ok(Done::WasThere),
                 }
             }
             Err(error) => Err(error.into()),
@@ -291,8 +310,31 @@ impl<'a> Applier<'a> {
             Kind::Pod => gone(self.api::<Pod>().delete(name, &params).await),
             Kind::Route => gone(self.api::<IngressRoute>().delete(name, &params).await),
             Kind::TurnRoute => gone(self.api::<IngressRouteTCP>().delete(name, &params).await),
-            Kind::UnboundClaim => gone(self.api::<PersistentVolumeClaim>().delete(name, &params).await),
+            Kind::UnboundClaim => self.delete_unbound(name, uid).await,
         }
+    }
+
+    /// Bound in the very moment, it stays: the version that was looked at is part of the request.
+    async fn delete_unbound(&self, name: &str, uid: &str) -> Result<(), StepError> {
+        let api = self.api::<PersistentVolumeClaim>();
+        let Some(there) = api.get_opt(name).await? else { return Ok(()) };
+        if homes::phase(&there) != "Pending" {
+            return Ok(());
+        }
+        let mut params = precondition(uid);
+        if let Some(preconditions) = &mut params.preconditions {
+            preconditions.resource_version = there.resource_version();
+        }
+        gone(api.delete(name, &params).await)
+    }
+
+    /// A pod that lost its labels is not in the store, and runs all the same.
+    async fn delete_unseen_pod(&self) -> Result<(), StepError> {
+        let api = self.api::<Pod>();
+        let name = names::child(&self.snapshot.name());
+        let there = Child::of(api.get_opt(&name).await?.map(std::sync::Arc::new), self.snapshot.uid());
+        let Some(pod) = there.ours() else { return Ok(()) };
+        gone(api.delete(&name, &precondition(&pod.uid().unwrap_or_default())).await)
     }
 
     /// The last look before a home goes is at the API server itself: no cache decides over somebody's files.
@@ -303,8 +345,13 @@ impl<'a> Applier<'a> {
             return Ok(());
         }
         let sessions = self.api::<VDISession>().list(&ListParams::default()).await?;
+        let reclaim = |session: &VDISession| session.spec.persistence.as_ref().and_then(|p| p.reclaim);
         let named_by_another = sessions.items.iter().any(|other| {
-            other.uid().as_deref() != Some(self.snapshot.uid())
+            // Of several that go at once and mean the same, the first to come here does it for all.
+            let goes_too = other.metadata.deletion_timestamp.is_some()
+                && reclaim(other) == reclaim(&self.snapshot.session);
+            !goes_too
+                && other.uid().as_deref() != Some(self.snapshot.uid())
                 && names::home(&other.spec.user, &other.spec.template) == claim
         });
         if named_by_another {

@@ -1,6 +1,6 @@
 //! What every reconcile shares.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Client;
@@ -70,6 +70,15 @@ impl Context {
     /// A reconcile succeeded.
     pub fn succeeded(&self, uid: &str) {
         self.tries.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Forgets the sessions that are no more, were they deleted by whomever.
+    pub fn forget_the_gone(&self) {
+        let sessions = self.stores.spaces.values().flat_map(|space| space.sessions.state());
+        let live: HashSet<String> = sessions.filter_map(|session| session.metadata.uid.clone()).collect();
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| live.contains(uid));
+        self.gateways.retain(|uid| live.contains(uid));
+        self.memory.retain(|uid| live.contains(uid));
     }
 
     /// A session is gone.

@@ -40,6 +40,13 @@ pub struct Compute {
     pub memory: Quantity,
 }
 
+impl Compute {
+    /// Slices of a GPU that the whole pod takes, the gateway's own among them.
+    pub fn slices(&self) -> u32 {
+        self.gpu + u32::from(self.gpu > 0 && self.gpu_encoder == GpuEncoder::Slice)
+    }
+}
+
 /// The home of a user for a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {

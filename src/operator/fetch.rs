@@ -19,7 +19,7 @@ use super::snapshot::{Child, RouteProbe, Snapshot};
 use super::stores::Space;
 use super::{names, pods, probe, validate};
 use crate::crd::{VDISession, VDITemplate};
-use crate::inject::{CONTAINER, PORT};
+use crate::inject::CONTAINER;
 
 /// Everything that is known of a session at `now`.
 pub async fn fetch(context: &Context, space: &Space, session: Arc<VDISession>, now: Timestamp) -> Snapshot {
@@ -44,7 +44,7 @@ pub fn from_stores(context: &Context, space: &Space, session: Arc<VDISession>, n
     };
     Snapshot {
         template: context.stores.templates.get(&ObjectRef::new(&session.spec.template)),
-        admission: admission(context, &uid, now),
+        admission: if pod.ours().is_some() { Admission::Admitted } else { admission(context, &uid, now) },
         home_holder: home_holder(context, space, &session, &claim_name, now),
         service: Child::of(space.services.get(&ObjectRef::new(&name).within(namespace)), &uid),
         policy: Child::of(space.policies.get(&ObjectRef::new(&name).within(namespace)), &uid),
@@ -53,6 +53,7 @@ pub fn from_stores(context: &Context, space: &Space, session: Arc<VDISession>, n
         route_served: context.stores.routes_are_served(),
         slices: space.slices.state().into_iter().filter(|slice| own(slice.labels())).collect(),
         warnings: warnings(space, &subjects),
+        class_refuses_single_pod: class_refuses_single_pod(space, &claim_name),
         node: node.and_then(|node| context.stores.nodes.get(&ObjectRef::new(&node))),
         gateway: context.gateways.last(&uid),
         probe: RouteProbe::Off,
@@ -70,6 +71,16 @@ fn warnings(space: &Space, subjects: &[Option<String>]) -> Vec<Arc<Event>> {
     let mut events: Vec<Arc<Event>> = space.warnings.state().into_iter().filter(about).collect();
     events.sort_by_key(|event| std::cmp::Reverse(last_seen(event)));
     events
+}
+
+/// Whether the provisioner said that it cannot make a volume for one pod alone: of a claim of this name, also of one
+/// that was deleted for it.
+fn class_refuses_single_pod(space: &Space, claim: &str) -> bool {
+    space.warnings.state().iter().any(|event| {
+        event.involved_object.kind.as_deref() == Some("PersistentVolumeClaim")
+            && event.involved_object.name.as_deref() == Some(claim)
+            && homes::refuses_single_pod(event)
+    })
 }
 
 fn last_seen(event: &Event) -> Option<Timestamp> {
@@ -94,12 +105,14 @@ fn admission(context: &Context, uid: &str, now: Timestamp) -> Admission {
             }
             // What cannot start takes nothing.
             let Some(effective) = effective_of.get(&session) else { continue };
+            let uid = session.uid().unwrap_or_default();
             candidates.push(Candidate {
-                uid: session.uid().unwrap_or_default(),
+                has_pod: pod_of(space, &session).ours().is_some(),
+                uid,
                 name: format!("{}/{}", space.namespace, session.name_any()),
                 user: session.spec.user.clone(),
                 template: session.spec.template.clone(),
-                gpu: effective.compute.gpu,
+                gpu: effective.compute.slices(),
                 created: created(&session),
             });
         }
@@ -121,11 +134,15 @@ fn home_holder(
             continue;
         }
         let uid = session.uid().unwrap_or_default();
-        let pod = ObjectRef::new(&names::child(&session.name_any())).within(&space.namespace);
-        let has_pod = Child::of(space.pods.get(&pod), &uid).ours().is_some();
+        let pod = pod_of(space, &session);
+        let has_pod = pod.ours().is_some_and(|pod| pods::mounts(pod, claim));
         let runs = session.metadata.deletion_timestamp.is_none() && run::wanted(&session, now) == Run::On;
-        let wants = effective_of.get(&session).is_some_and(|e| e.home.is_some());
-        if has_pod || (runs && wants) {
+        // Who waits for a quota does not keep those waiting whom it does not concern.
+        let mut wants = || {
+            effective_of.get(&session).is_some_and(|e| e.home.is_some())
+                && admission(context, &uid, now) == Admission::Admitted
+        };
+        if has_pod || (runs && wants()) {
             claimants.push(Claimant {
                 uid,
                 name: session.name_any(),
@@ -136,6 +153,12 @@ fn home_holder(
         }
     }
     homes::holder(&claimants, own.metadata.uid.as_deref()?, claim).map(str::to_owned)
+}
+
+fn pod_of(space: &Space, session: &VDISession) -> Child<Pod> {
+    let name = names::child(&session.name_any());
+    let pod = space.pods.get(&ObjectRef::new(&name).within(&space.namespace));
+    Child::of(pod, &session.uid().unwrap_or_default())
 }
 
 fn created(session: &VDISession) -> Timestamp {
@@ -174,16 +197,8 @@ pub fn target(snapshot: &Snapshot) -> Option<Target> {
         namespace: snapshot.session.namespace().unwrap_or_default(),
         session: snapshot.name(),
         pod_uid: pod.uid().unwrap_or_default(),
-        address: SocketAddr::new(address, gateway_port(pod)),
+        address: SocketAddr::new(address, pods::gateway_port(pod)),
     })
-}
-
-/// The port that the pod was made with, whatever the template says by now.
-fn gateway_port(pod: &Pod) -> u16 {
-    let containers = pod.spec.as_ref().and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
-    let gateway = containers.iter().find(|c| c.name == CONTAINER);
-    let port = gateway.and_then(|c| c.ports.as_ref()?.first().map(|p| p.container_port));
-    port.and_then(|p| p.try_into().ok()).unwrap_or(PORT)
 }
 
 async fn look_at_gateway(context: &Context, snapshot: &mut Snapshot, now: Timestamp) {

@@ -73,6 +73,7 @@ pub fn template(change: impl FnOnce(&mut VDITemplateSpec)) -> VDITemplate {
 /// Nothing is made yet.
 pub fn empty(session: VDISession, template: VDITemplate) -> Snapshot {
     Snapshot {
+        class_refuses_single_pod: false,
         session: Arc::new(session),
         template: Some(Arc::new(template)),
         admission: Admission::Admitted,

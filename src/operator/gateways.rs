@@ -16,6 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client};
 use serde::Deserialize;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::names;
@@ -108,6 +109,16 @@ impl Gateways {
         act(known.entry(uid.to_owned()).or_default())
     }
 
+    /// What is known of a session, without making an entry of it.
+    fn known<T>(&self, uid: &str, read: impl FnOnce(&Known) -> Option<T>) -> Option<T> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(uid).and_then(read)
+    }
+
+    /// Keeps only these sessions.
+    pub fn retain(&self, is_kept: impl Fn(&str) -> bool) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| is_kept(uid));
+    }
+
     /// Forgets a session.
     pub fn forget(&self, uid: &str) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
@@ -115,12 +126,12 @@ impl Gateways {
 
     /// What the gateway of a session said last.
     pub fn last(&self, session_uid: &str) -> Option<GatewayView> {
-        self.with(session_uid, |known| known.view.clone())
+        self.known(session_uid, |known| known.view.clone())
     }
 
     /// What Traefik said last, and when.
     pub fn last_probe(&self, session_uid: &str) -> Option<(Timestamp, super::snapshot::RouteProbe)> {
-        self.with(session_uid, |known| known.probed.clone())
+        self.known(session_uid, |known| known.probed.clone())
     }
 
     /// Remembers what Traefik said.
@@ -231,7 +242,14 @@ pub(super) async fn send_full(
     address: SocketAddr,
     request: Request<Full<Bytes>>,
 ) -> Result<(Parts, Bytes), GatewayError> {
-    let stream = TcpStream::connect(address).await?;
+    exchange(TcpStream::connect(address).await?, request).await
+}
+
+/// The same, on a connection that is there.
+pub(super) async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    request: Request<Full<Bytes>>,
+) -> Result<(Parts, Bytes), GatewayError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {
         let (parts, body) = sender.send_request(request).await?.into_parts();

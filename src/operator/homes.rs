@@ -1,6 +1,6 @@
 //! PURE. Homes: whose a claim is, and which session holds it.
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -47,6 +47,15 @@ pub fn foreign(claim: &PersistentVolumeClaim, session: &VDISession) -> Option<St
 /// The claim's phase; Pending until the API server says otherwise.
 pub fn phase(claim: &PersistentVolumeClaim) -> &str {
     claim.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending")
+}
+
+/// Whether a provisioner says in this Event that it cannot make a volume for one pod alone.
+pub fn refuses_single_pod(event: &Event) -> bool {
+    event.reason.as_deref() == Some("ProvisioningFailed")
+        && event.message.as_deref().is_some_and(|m| {
+            let text = m.to_ascii_lowercase();
+            text.contains("access mode") || text.contains("accessmode")
+        })
 }
 
 /// Whether it asks for a volume that one pod alone can mount.

@@ -11,10 +11,13 @@ use super::stores::Space;
 
 /// Works until it is dropped. What is in flight then is dropped too: every step can be made twice, by whoever leads next.
 pub async fn lead(context: Arc<Context>) {
-    context.stores.ready().await;
-    context.stores.mark_all();
-    let workers = |space| (0..context.settings.concurrency).map(move |_| space);
-    join_all(context.stores.spaces.values().flat_map(workers).map(|space| work(&context, space))).await;
+    join_all(context.stores.spaces.values().map(|space| lead_in(&context, space))).await;
+}
+
+async fn lead_in(context: &Context, space: &Space) {
+    context.stores.ready(&space.namespace).await;
+    let _open = space.begin();
+    join_all((0..context.settings.concurrency).map(|_| work(context, space))).await;
 }
 
 async fn work(context: &Context, space: &Space) {
@@ -22,7 +25,10 @@ async fn work(context: &Context, space: &Space) {
         let turn = space.queue.next().await;
         let session = ObjectRef::new(turn.session()).within(&space.namespace);
         // Deleted meanwhile: its children are the garbage collector's.
-        let Some(session) = space.sessions.get(&session) else { continue };
+        let Some(session) = space.sessions.get(&session) else {
+            context.forget_the_gone();
+            continue;
+        };
         if let Some(wait) = reconcile(context, space, session).await {
             turn.again_in(wait);
         }

@@ -40,6 +40,11 @@ impl Memory {
         }
     }
 
+    /// Keeps only these sessions.
+    pub fn retain(&self, is_kept: impl Fn(&str) -> bool) {
+        self.sessions().retain(|uid, _| is_kept(uid));
+    }
+
     /// A session is gone.
     pub fn forget(&self, uid: &str) {
         self.sessions().remove(uid);

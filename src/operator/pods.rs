@@ -1,7 +1,9 @@
 //! PURE. What a pod's status says.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Node, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Node, Pod};
 use k8s_openapi::jiff::Timestamp;
+
+use crate::inject;
 
 /// Whether all its containers are ready.
 pub fn is_ready(pod: &Pod) -> bool {
@@ -78,6 +80,29 @@ pub fn node_is_lost(node: &Node) -> bool {
 /// The pod's own address.
 pub fn address(pod: &Pod) -> Option<std::net::IpAddr> {
     pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+}
+
+/// The gateway's container.
+fn gateway(pod: &Pod) -> Option<&Container> {
+    pod.spec.as_ref()?.init_containers.as_ref()?.iter().find(|c| c.name == inject::CONTAINER)
+}
+
+/// The port that its gateway was told to listen on, whatever the template says by now.
+pub fn gateway_port(pod: &Pod) -> u16 {
+    let port = gateway(pod).and_then(|c| c.ports.as_ref()?.first()?.container_port.try_into().ok());
+    port.unwrap_or(inject::PORT)
+}
+
+/// Whether its gateway was told an address of direct UDP.
+pub fn is_exposed(pod: &Pod) -> bool {
+    let arguments = gateway(pod).and_then(|c| c.args.as_deref()).unwrap_or_default();
+    arguments.iter().any(|argument| argument.starts_with("--advertise="))
+}
+
+/// Whether it mounts a claim.
+pub fn mounts(pod: &Pod, claim: &str) -> bool {
+    let volumes = pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default();
+    volumes.iter().any(|v| v.persistent_volume_claim.as_ref().is_some_and(|c| c.claim_name == claim))
 }
 
 /// Whether a container runs.

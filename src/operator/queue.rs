@@ -34,10 +34,15 @@ struct Lanes {
     timers: BTreeSet<(Instant, String)>,
     due: HashMap<String, Instant>,
     takes: u32,
+    /// Nobody works while it is closed, and what happens is not noted: who opens it looks at everything.
+    open: bool,
 }
 
 impl Lanes {
     fn mark(&mut self, session: String, urgency: Urgency) {
+        if !self.open {
+            return;
+        }
         if let Some(again) = self.busy.get_mut(&session) {
             *again = (*again).max(Some(urgency));
             return;
@@ -120,6 +125,12 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Takes marks until the returned guard is dropped.
+    pub fn open(&self) -> Open<'_> {
+        self.lanes().open = true;
+        Open(self)
+    }
+
     /// The next session to look at; waits for one.
     pub async fn next(&self) -> Turn<'_> {
         loop {
@@ -149,6 +160,16 @@ impl Queue {
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// A queue that somebody works off. What waits when this is dropped is forgotten.
+#[derive(Debug)]
+pub struct Open<'a>(&'a Queue);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        *self.0.lanes() = Lanes::default();
     }
 }
 
@@ -183,6 +204,22 @@ impl Drop for Turn<'_> {
 mod tests {
     use super::*;
 
+    fn open() -> Lanes {
+        Lanes { open: true, ..Lanes::default() }
+    }
+
+    #[test]
+    fn nothing_is_noted_where_nobody_works() {
+        let queue = Queue::default();
+        queue.mark("a", Urgency::Waiting);
+        assert!(queue.is_empty());
+        let guard = queue.open();
+        queue.mark("a", Urgency::Waiting);
+        assert_eq!(queue.len(), 1);
+        drop(guard);
+        assert!(queue.is_empty());
+    }
+
     fn drain(lanes: &mut Lanes, now: Instant) -> Vec<String> {
         std::iter::from_fn(|| {
             let session = lanes.take(now)?;
@@ -194,7 +231,7 @@ mod tests {
 
     #[test]
     fn each_waits_once_and_in_order_and_who_is_waited_for_goes_first() {
-        let mut lanes = Lanes::default();
+        let mut lanes = open();
         for name in ["b", "a", "b", "c"] {
             lanes.mark(name.to_owned(), Urgency::Routine);
         }
@@ -206,7 +243,7 @@ mod tests {
 
     #[test]
     fn routine_is_not_starved() {
-        let mut lanes = Lanes::default();
+        let mut lanes = open();
         lanes.mark("old".to_owned(), Urgency::Routine);
         for n in 0..100 {
             lanes.mark(format!("new-{n}"), Urgency::Waiting);
@@ -218,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_comes_up_during_a_look_is_looked_at_after_it_and_by_one_worker_at_a_time() {
-        let (mut lanes, now) = (Lanes::default(), Instant::now());
+        let (mut lanes, now) = (open(), Instant::now());
         lanes.mark("a".to_owned(), Urgency::Waiting);
         assert_eq!(lanes.take(now).as_deref(), Some("a"));
         lanes.mark("a".to_owned(), Urgency::Routine);
@@ -231,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_later_look_replaces_the_one_that_was_due() {
-        let (mut lanes, now) = (Lanes::default(), Instant::now());
+        let (mut lanes, now) = (open(), Instant::now());
         let after = |seconds| now + Duration::from_secs(seconds);
         lanes.mark("a".to_owned(), Urgency::Routine);
         lanes.take(now);
@@ -249,6 +286,7 @@ mod tests {
     #[tokio::test]
     async fn workers_wait_for_marks_and_for_time() {
         let queue = Queue::default();
+        let _open = queue.open();
         let looks = Mutex::new(Vec::new());
         let worker = async || {
             loop {

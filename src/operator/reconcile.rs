@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use thiserror::Error;
 
-use super::apply::{Applier, StepError};
+use super::apply::{Applier, Done, StepError};
 use super::conditions::{self, Failure, Finding};
 use super::context::Context;
 use super::decide::{self, Decision};
@@ -115,10 +115,10 @@ async fn apply(context: &Context, snapshot: &Snapshot, decision: &Decision, now:
             continue;
         }
         match applier.step(step, now).await {
-            Ok(()) => {
+            Ok(done) => {
                 tracing::debug!(code = "step", session = %snapshot.name(), step = describe(step), "done");
                 outcome.gone |= matches!(step, Step::RemoveFinalizer);
-                outcome.begun |= matches!(step, Step::Create(Object::Pod(_)));
+                outcome.begun |= done == Done::Done && matches!(step, Step::Create(Object::Pod(_)));
             }
             Err(error) => {
                 note(snapshot, step, error, &mut outcome);
@@ -267,6 +267,7 @@ const fn describe(step: &Step) -> &'static str {
         Step::EnsureSecret(_) => "ensure-secret",
         Step::Create(object) | Step::Update { object, .. } => object.kind(),
         Step::Delete { .. } => "delete",
+        Step::DeleteUnseenPod => "delete-unseen-pod",
         Step::DeleteHome { .. } => "delete-home",
         Step::Suspend(_) => "suspend",
         Step::DeleteSession(_) => "delete-session",

@@ -1,6 +1,6 @@
 //! PURE. Whether a session is to run: its spec, and the newest of what was asked by annotation.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::names;
@@ -22,11 +22,26 @@ pub fn suspended_since(session: &VDISession, now: Timestamp) -> Option<Timestamp
     (session.spec.state == Some(RunState::Suspended)).then(|| remembered.unwrap_or(now))
 }
 
+/// How far a clock may be ahead of ours.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// The time of an annotation. One that is still to come is nobody's wish: else a wake in the year 2999 would outlast
+/// every timeout.
+fn instant(session: &VDISession, name: &str, now: Timestamp) -> Option<Timestamp> {
+    let at: Timestamp = session.annotations().get(name)?.parse().ok()?;
+    (now.duration_until(at) <= SKEW).then_some(at)
+}
+
+/// The time of a suspension: later than the wake before it, whose clock may be ahead.
+pub fn sleep_time(session: &VDISession, now: Timestamp) -> Timestamp {
+    let after = |at: Timestamp| at.saturating_add(SignedDuration::from_secs(1)).unwrap_or(at);
+    instant(session, names::WAKE_AT, now).map_or(now, |woken| now.max(after(woken)))
+}
+
 /// Whether the session is to run. The operator never writes the spec: what it and visitors want are annotations, and
 /// the newest wins.
 pub fn wanted(session: &VDISession, now: Timestamp) -> Run {
-    let instant = |name: &str| session.annotations().get(name).and_then(|t| t.parse::<Timestamp>().ok());
-    let (slept, woken) = (instant(names::SUSPENDED_AT), instant(names::WAKE_AT));
+    let (slept, woken) = (instant(session, names::SUSPENDED_AT, now), instant(session, names::WAKE_AT, now));
     if slept.is_some_and(|slept| woken.is_none_or(|woken| woken < slept)) {
         let explicit = session.spec.state == Some(RunState::Suspended);
         return Run::Off(if explicit { Reason::Suspended } else { why(session) });
@@ -91,6 +106,10 @@ mod tests {
         );
         assert_eq!(run(suspended, None, Some(7), Some(6)), Run::On);
         assert_eq!(run(suspended, Some(8), Some(7), Some(6)), Run::Off(Reason::Suspended));
+        assert_eq!(run(None, Some(99), Some(200), None), Run::Off(Reason::SuspendedIdle), "a wake to come");
+        let ahead = session(None, None, Some(101), None);
+        assert!(sleep_time(&ahead, at(100)) > at(101), "later than a wake by a clock that is ahead");
+        assert_eq!(sleep_time(&session(None, None, Some(200), None), at(100)), at(100));
     }
 
     #[test]

@@ -26,11 +26,12 @@ async fn readyz(State(context): State<Arc<Context>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "no certificate for the webhook yet\n").into_response();
     }
     let missing = context.stores.missing();
-    if missing.is_empty() {
-        return "ok\n".into_response();
-    }
     let text = format!("not listed yet: {}\n", missing.join(", "));
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    match context.stores.is_ready() {
+        true if missing.is_empty() => "ok\n".into_response(),
+        true => format!("ok, but {text}").into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, text).into_response(),
+    }
 }
 
 async fn metrics(State(context): State<Arc<Context>>) -> Response {

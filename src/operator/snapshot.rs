@@ -111,6 +111,8 @@ pub enum RouteProbe {
 /// Everything that is known of one session.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    /// Whether the home's storage class is known to make no volume for one pod alone.
+    pub class_refuses_single_pod: bool,
     /// The session.
     pub session: Arc<VDISession>,
     /// Its template, if there is one of that name.

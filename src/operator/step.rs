@@ -87,6 +87,8 @@ pub enum Step {
         /// UID of the object that was looked at: another one of the name is left alone.
         uid: String,
     },
+    /// Delete the session's pod, if there is one that the store does not have.
+    DeleteUnseenPod,
     /// Delete the home, unless another session names it.
     DeleteHome {
         /// Name of its claim.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use super::names;
-use super::queue::{Queue, Urgency};
+use super::queue::{Open, Queue, Urgency};
 use super::traefik::{IngressRoute, IngressRouteTCP};
 use crate::crd::{VDISession, VDITemplate};
 
@@ -64,8 +64,7 @@ pub struct Stores {
     pub nodes: Store<Node>,
     /// Namespaces with sessions.
     pub spaces: BTreeMap<String, Space>,
-    /// Whether Traefik's kinds are served and watched.
-    pub routes_served: Arc<AtomicBool>,
+    routes: Arc<AtomicU8>,
     seen: Arc<Seen>,
 }
 
@@ -89,6 +88,17 @@ impl Seen {
     fn missing(&self) -> Vec<String> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
+
+    /// Waits until nothing of this place is missing.
+    async fn all_of(&self, place: &str) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.missing().iter().any(|watch| is_of(watch, place)) {
+                return;
+            }
+            changed.await;
+        }
+    }
 }
 
 /// What an event of one kind means for sessions.
@@ -98,20 +108,20 @@ impl Stores {
     /// Starts all watches; they end with `tasks`.
     pub fn start(client: &Client, namespaces: &[String], tasks: &mut JoinSet<()>) -> Arc<Self> {
         let seen = Arc::new(Seen::default());
-        let routes_served = Arc::new(AtomicBool::new(false));
+        let routes = Arc::new(AtomicU8::new(0));
         let queues: BTreeMap<String, Arc<Queue>> =
             namespaces.iter().map(|n| (n.clone(), Arc::new(Queue::default()))).collect();
         let mut start = Start { client: client.clone(), seen: Arc::clone(&seen), tasks };
         let mut users: Vec<(Store<VDISession>, Arc<Queue>)> = Vec::new();
         let mut spaces = BTreeMap::new();
         for (namespace, queue) in &queues {
-            let space = start.space(namespace, Arc::clone(queue), &routes_served);
+            let space = start.space(namespace, Arc::clone(queue), &routes);
             users.push((space.sessions.clone(), Arc::clone(queue)));
             spaces.insert(namespace.clone(), space);
         }
         let templates = start.templates(users);
         let nodes = start.cluster(watcher::Config::default(), Arc::new(|_: &Node| {}));
-        Arc::new(Self { templates, nodes, spaces, routes_served, seen })
+        Arc::new(Self { templates, nodes, spaces, routes, seen })
     }
 
     /// Watches that have not listed yet; empty: everything is known.
@@ -119,30 +129,56 @@ impl Stores {
         self.seen.missing()
     }
 
-    /// Waits until everything is known.
-    pub async fn ready(&self) {
-        loop {
-            let changed = self.seen.changed.notified();
-            if self.missing().is_empty() {
-                return;
-            }
-            changed.await;
-        }
+    /// Whether what all sessions need is known, and all of at least one namespace. One that is not there, or that the
+    /// operator has no right to, keeps nobody waiting but itself.
+    pub fn is_ready(&self) -> bool {
+        let missing = self.missing();
+        let knows = |place: &str| !missing.iter().any(|watch| is_of(watch, place));
+        knows(CLUSTER) && self.spaces.keys().any(|namespace| knows(namespace))
     }
 
-    /// Marks all sessions: who becomes the leader looks at each.
-    pub fn mark_all(&self) {
-        for space in self.spaces.values() {
-            for session in space.sessions.state() {
-                space.queue.mark(session.name_any(), urgency(&session));
+    /// Waits until all is known that a session of this namespace needs.
+    pub async fn ready(&self, namespace: &str) {
+        self.seen.all_of(CLUSTER).await;
+        self.seen.all_of(namespace).await;
+        // Whether there are routes to be made: not known is not the same as not there.
+        while self.routes() == Routes::Unknown {
+            let changed = self.seen.changed.notified();
+            if self.routes() == Routes::Unknown {
+                changed.await;
             }
         }
     }
 
     /// Whether Traefik's kinds are served and watched.
     pub fn routes_are_served(&self) -> bool {
-        self.routes_served.load(Ordering::Acquire)
+        self.routes() == Routes::Served
     }
+
+    fn routes(&self) -> Routes {
+        match self.routes.load(Ordering::Acquire) {
+            SERVED => Routes::Served,
+            ABSENT => Routes::Absent,
+            _ => Routes::Unknown,
+        }
+    }
+}
+
+/// What the API server says of Traefik's kinds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Routes {
+    Unknown,
+    Absent,
+    Served,
+}
+
+const ABSENT: u8 = 1;
+const SERVED: u8 = 2;
+/// Where watches of what is in no namespace belong.
+const CLUSTER: &str = "the cluster";
+
+fn is_of(watch: &str, place: &str) -> bool {
+    watch.strip_suffix(place).is_some_and(|rest| rest.ends_with(" in "))
 }
 
 struct Start<'a> {
@@ -157,7 +193,7 @@ fn watch_name<K: Resource<DynamicType = ()>>(namespace: &str) -> String {
 }
 
 impl Start<'_> {
-    fn space(&mut self, namespace: &str, queue: Arc<Queue>, routes_served: &Arc<AtomicBool>) -> Space {
+    fn space(&mut self, namespace: &str, queue: Arc<Queue>, known: &Arc<AtomicU8>) -> Space {
         let ours = || watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::APP));
         let all = watcher::Config::default;
         let (sessions_writer, sessions) = writer::<VDISession>();
@@ -169,8 +205,8 @@ impl Start<'_> {
             slices: self.watch(namespace, ours(), by_label(&queue)),
             claims: self.watch(namespace, all(), by_home(&queue, &sessions)),
             warnings: self.watch(namespace, all().fields("type=Warning"), by_subject(&queue, &sessions)),
-            routes: self.watch_when_served(namespace, &queue, routes_served),
-            turn_routes: self.watch_when_served(namespace, &queue, routes_served),
+            routes: self.watch_when_served(namespace, &queue, known),
+            turn_routes: self.watch_when_served(namespace, &queue, known),
             sessions: self.watch_sessions(namespace, &queue, sessions_writer, sessions),
             queue,
         }
@@ -207,7 +243,7 @@ impl Start<'_> {
     where
         K: Resource<DynamicType = ()> + Watched,
     {
-        self.run(Api::all(self.client.clone()), watch_name::<K>("the cluster"), config, touches)
+        self.run(Api::all(self.client.clone()), watch_name::<K>(CLUSTER), config, touches)
     }
 
     fn run<K>(&mut self, api: Api<K>, name: String, config: watcher::Config, touches: Touches<K>) -> Store<K>
@@ -222,23 +258,23 @@ impl Start<'_> {
     }
 
     /// Traefik may come later than the operator, or never.
-    fn watch_when_served<K>(
-        &mut self,
-        namespace: &str,
-        queue: &Arc<Queue>,
-        served: &Arc<AtomicBool>,
-    ) -> Store<K>
+    fn watch_when_served<K>(&mut self, namespace: &str, queue: &Arc<Queue>, known: &Arc<AtomicU8>) -> Store<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Watched,
     {
         let (writer, store) = writer();
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let ours = watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::APP));
-        let (client, served, queue) = (self.client.clone(), Arc::clone(served), Arc::clone(queue));
+        let (client, known, queue) = (self.client.clone(), Arc::clone(known), Arc::clone(queue));
+        let seen = Arc::clone(&self.seen);
+        let tell = move |what: u8| {
+            known.fetch_max(what, Ordering::AcqRel);
+            seen.changed.notify_waiters();
+        };
         self.tasks.spawn(async move {
-            await_kind::<K>(&client).await;
+            await_kind::<K>(&client, || tell(ABSENT)).await;
             let touches = by_label(&queue);
-            follow(api, ours, writer, touches, move || served.store(true, Ordering::Release)).await;
+            follow(api, ours, writer, touches, move || tell(SERVED)).await;
         });
         store
     }
@@ -345,6 +381,17 @@ impl<K: Resource<DynamicType = ()> + Watched> Known<K> {
     }
 }
 
+impl Space {
+    /// Opens the queue for whoever acts, and puts all sessions into it: each is looked at.
+    pub fn begin(&self) -> Open<'_> {
+        let open = self.queue.open();
+        for session in self.sessions.state() {
+            self.queue.mark(session.name_any(), urgency(&session));
+        }
+        open
+    }
+}
+
 /// A session without a pod is one that somebody waits for, or that sleeps and causes no events.
 fn urgency(session: &VDISession) -> Urgency {
     let has_pod = session.status.as_ref().is_some_and(|status| status.pod_name.is_some());
@@ -399,13 +446,13 @@ fn by_subject(queue: &Arc<Queue>, sessions: &Store<VDISession>) -> Touches<Event
 }
 
 /// Waits until the API server serves a kind.
-async fn await_kind<K: Resource<DynamicType = ()>>(client: &Client) {
+async fn await_kind<K: Resource<DynamicType = ()>>(client: &Client, is_absent: impl Fn()) {
     let version = K::api_version(&());
     loop {
         match client.list_api_group_resources(&version).await {
             Ok(list) if list.resources.iter().any(|r| r.kind == K::kind(&())) => return,
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Ok(_) => is_absent(),
+            Err(kube::Error::Api(status)) if status.code == 404 => is_absent(),
             Err(error) => {
                 tracing::warn!(code = "discovery_failed", kind = %K::kind(&()), %error, "asking for a kind failed")
             }

@@ -291,7 +291,7 @@ pub fn connector(trust: &Trust) -> Result<TlsConnector, String> {
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
     let mut config = if trust.anybody {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(anybody::Anybody::new()))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(crate::anybody::Anybody::new()))
     } else {
         let mut roots = RootCertStore::empty();
         // What of the machine's store cannot be read is not trusted.
@@ -305,62 +305,6 @@ pub fn connector(trust: &Trust) -> Result<TlsConnector, String> {
     .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
-}
-
-/// `--insecure`: who is at the other end is not looked at, what it signs is.
-mod anybody {
-    use tokio_rustls::rustls::client::danger::{
-        HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-    };
-    use tokio_rustls::rustls::crypto::{
-        WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
-    };
-    use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use tokio_rustls::rustls::{DigitallySignedStruct, Error, SignatureScheme};
-
-    #[derive(Debug)]
-    pub struct Anybody(WebPkiSupportedAlgorithms);
-
-    impl Anybody {
-        pub fn new() -> Self {
-            Self(ring::default_provider().signature_verification_algorithms)
-        }
-    }
-
-    impl ServerCertVerifier for Anybody {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls12_signature(message, cert, dss, &self.0)
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls13_signature(message, cert, dss, &self.0)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.0.supported_schemes()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A kube client that crashes, refuses or loses calls: what a real API server does not do on demand. All
 //! else goes to the real one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -75,9 +75,9 @@ impl Faults {
         }
     }
 
-    /// Sites that were called.
-    pub fn sites(&self) -> BTreeSet<Site> {
-        self.state.lock().unwrap().seen.keys().cloned().collect()
+    /// Sites that were called, and how often.
+    pub fn sites(&self) -> BTreeMap<Site, u32> {
+        self.state.lock().unwrap().seen.clone()
     }
 
     /// How many calls were made to fail.

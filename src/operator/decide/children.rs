@@ -15,7 +15,7 @@ use crate::operator::effective::Effective;
 use crate::operator::reason::Reason;
 use crate::operator::snapshot::Child;
 use crate::operator::step::{Kind, Object, Step};
-use crate::operator::{drift, homes};
+use crate::operator::{drift, homes, pods};
 
 impl Decider<'_> {
     /// The address of direct UDP, once the Service has one.
@@ -28,6 +28,18 @@ impl Decider<'_> {
                 Some(SocketAddr::new(balancer_address(service)?, effective.port).to_string())
             }
         }
+    }
+
+    /// What is in force around the pod: while one lives, what it was made with. Its gateway listens where it was told to,
+    /// whatever the template says by now.
+    pub(super) fn around(&self, effective: &Effective) -> Effective {
+        let Some(pod) = self.snapshot.pod.ours() else { return effective.clone() };
+        let exposure = match self.snapshot.service.ours().and_then(|s| s.spec.as_ref()?.type_.as_deref()) {
+            _ if !pods::is_exposed(pod) => Exposure::Ingress,
+            Some("LoadBalancer") => Exposure::LoadBalancer,
+            _ => Exposure::NodePort,
+        };
+        Effective { port: pods::gateway_port(pod), exposure, ..effective.clone() }
     }
 
     /// Steps for Service, policy and claim. `Some`: the pod cannot be made yet.
@@ -67,7 +79,7 @@ impl Decider<'_> {
     }
 
     fn ensure_claim(&mut self, plan: &Plan<'_>) {
-        let refused = self.class_refuses_single_pod();
+        let refused = self.snapshot.class_refuses_single_pod;
         let mode = if refused { AccessMode::OneNode } else { AccessMode::OnePod };
         match (&self.snapshot.claim, build::claim::claim(plan, mode)) {
             (None, Some(claim)) => self.step(Step::Create(Object::Claim(Box::new(claim)))),
@@ -83,18 +95,6 @@ impl Decider<'_> {
             }
             _ => {}
         }
-    }
-
-    /// Whether the provisioner said that it cannot make a volume for one pod alone.
-    fn class_refuses_single_pod(&self) -> bool {
-        self.snapshot.warnings.iter().any(|event| {
-            event.involved_object.kind.as_deref() == Some("PersistentVolumeClaim")
-                && event.reason.as_deref() == Some("ProvisioningFailed")
-                && event.message.as_deref().is_some_and(|m| {
-                    let text = m.to_ascii_lowercase();
-                    text.contains("access mode") || text.contains("accessmode")
-                })
-        })
     }
 
     /// Routes are there from the pod's first Ready until the pod goes.

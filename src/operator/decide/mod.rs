@@ -14,11 +14,11 @@ use super::effective::Effective;
 use super::reason::Reason;
 use super::run::{self, Run};
 use super::settings::Settings;
-use super::snapshot::Snapshot;
+use super::snapshot::{Child, Snapshot};
 use super::step::Step;
 use super::validate::{self, Refusal};
 use super::{homes, names};
-use crate::crd::{ConditionType, Reclaim};
+use crate::crd::{ConditionType, Phase, Reclaim};
 
 /// Where a session stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,6 +191,10 @@ impl Decider<'_> {
         {
             self.delete_pod(pod);
         }
+        let was_off = self.snapshot.session.status.as_ref().and_then(|s| s.phase) == Some(Phase::Suspended);
+        if matches!(self.snapshot.pod, Child::Absent) && !was_off {
+            self.step(Step::DeleteUnseenPod);
+        }
         self.decision.replacements = Replacements::default();
         Stage::Off(reason)
     }
@@ -222,11 +226,13 @@ impl Decider<'_> {
             settings: self.settings,
             advertise: self.advertise(&effective),
         };
-        let blocked = self.ensure_children(&plan);
+        let around = self.around(&effective);
+        let around = Plan { effective: &around, advertise: self.advertise(&around), ..plan.clone() };
+        let blocked = self.ensure_children(&around);
         if let Some(blocked) = blocked.filter(|_| !live) {
             return blocked;
         }
-        self.mind_pod(Some(&plan))
+        self.mind_pod(Some((&plan, &around)))
     }
 
     /// What has to hold before anything of the session is made.

@@ -12,7 +12,7 @@ use super::{Decider, Replacements, Stage, after};
 use crate::crd::EndAction;
 use crate::operator::build::{self, Plan};
 use crate::operator::effective::Effective;
-use crate::operator::snapshot::{Child, GatewayState};
+use crate::operator::snapshot::{Child, GatewayState, RouteProbe};
 use crate::operator::step::{Object, Step, Why};
 use crate::operator::{names, pods};
 
@@ -22,8 +22,10 @@ const HEALED: Duration = Duration::from_secs(600);
 const OVERDUE: Duration = Duration::from_secs(60);
 
 impl Decider<'_> {
-    /// `plan` is absent while session and template do not fit: then nothing is made, and nothing is ended.
-    pub(super) fn mind_pod(&mut self, plan: Option<&Plan<'_>>) -> Stage {
+    /// The plans, of a pod that would be made now and of what is around the one that lives, are absent while session and
+    /// template do not fit: then nothing is made, and nothing is ended.
+    pub(super) fn mind_pod(&mut self, plans: Option<(&Plan<'_>, &Plan<'_>)>) -> Stage {
+        let plan = plans.map(|(plan, _)| plan);
         let snapshot = self.snapshot;
         let pod = match &snapshot.pod {
             Child::Foreign { owner } => {
@@ -46,7 +48,7 @@ impl Decider<'_> {
                 self.step(Step::Suspend(Why::Logout));
                 Stage::Stopping
             }
-            _ => self.mind_live_pod(pod, plan),
+            _ => self.mind_live_pod(pod, plans),
         }
     }
 
@@ -103,14 +105,18 @@ impl Decider<'_> {
         Stage::BackOff { message }
     }
 
-    fn mind_live_pod(&mut self, pod: &Pod, plan: Option<&Plan<'_>>) -> Stage {
-        self.look_again_in(self.gateway_interval(plan.map(|p| p.effective)));
-        if let Some(plan) = plan {
+    fn mind_live_pod(&mut self, pod: &Pod, plans: Option<(&Plan<'_>, &Plan<'_>)>) -> Stage {
+        self.look_again_in(self.gateway_interval(plans.map(|(plan, _)| plan.effective)));
+        // Traefik takes a moment to load a route.
+        if matches!(self.snapshot.probe, RouteProbe::Due | RouteProbe::Fails(_)) {
+            self.look_again_in(self.settings.pace.gateway_starting);
+        }
+        if let Some((plan, around)) = plans {
             let wanted = build::pod::pod(plan);
             let hash = |pod: &Pod| pod.annotations().get(names::SPEC_HASH).cloned();
             self.decision.up_to_date = Some(hash(&wanted) == hash(pod));
             if pods::is_ready(pod) || self.snapshot.route.ours().is_some() {
-                self.ensure_routes(plan);
+                self.ensure_routes(around);
             }
             self.mind_time(pod, plan.effective);
             self.mind_visitors(plan.effective);

@@ -94,6 +94,12 @@ fn a_live_pod_is_not_touched_by_what_changes_around_it() {
     snapshot.template = Some(Arc::new(changed));
     let decision = look(&snapshot, 100);
     assert_eq!((short(&decision), decision.up_to_date), (vec![], Some(false)));
+    let mut moved = snapshot.template.as_deref().unwrap().clone();
+    moved.spec.gateway = Some(crate::crd::GatewaySpec { port: Some(9090), ..Default::default() });
+    moved.spec.exposure = Some(Exposure::NodePort);
+    snapshot.template = Some(Arc::new(moved));
+    let decision = look(&snapshot, 100);
+    assert_eq!((short(&decision), decision.up_to_date), (vec![], Some(false)), "its gateway did not move");
     snapshot.template = None;
     let decision = look(&snapshot, 100);
     assert_eq!((short(&decision), decision.stage), (vec![], Stage::Up));
@@ -338,11 +344,7 @@ fn a_claim_that_no_class_can_make_is_made_otherwise() {
     let mut first = claim(&snapshot).unwrap();
     assert!(homes::wants_single_pod(&first));
     first.metadata.uid = Some("claim-uid".to_owned());
-    let mut event = k8s_openapi::api::core::v1::Event::default();
-    event.involved_object.kind = Some("PersistentVolumeClaim".to_owned());
-    event.reason = Some("ProvisioningFailed".to_owned());
-    event.message = Some("unsupported access mode ReadWriteOncePod".to_owned());
-    snapshot.warnings = vec![Arc::new(event)];
+    snapshot.class_refuses_single_pod = true;
     snapshot.claim = Some(Arc::new(first));
     let decision = look(&snapshot, 2);
     let remade = Step::Delete {

@@ -95,6 +95,22 @@ async fn a_home_with_reclaim_delete_goes_with_the_last_session_that_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_go_at_once_take_their_home_along() {
+    let desks = Desks::new("together").await;
+    desks.make_template(json!({})).await;
+    let _operator = desks.operator().await;
+    let reclaim = json!({"persistence": {"reclaim": "Delete"}});
+    desks.make_session("first", reclaim.clone()).await;
+    desks.holds("first", "PodReady").await;
+    desks.make_session("second", reclaim).await;
+    desks.reason("second", "StorageReady", "HomeInUse").await;
+    tokio::join!(desks.delete_session("first"), desks.delete_session("second"));
+    wait_gone(&desks.sessions(), "first").await;
+    wait_gone(&desks.sessions(), "second").await;
+    wait_gone(&desks.api::<PersistentVolumeClaim>(), &desks.home()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn suspended_the_pod_goes_and_the_home_stays_and_a_visit_brings_it_back() {
     let desks = Desks::new("sleep").await;
     desks.make_template(json!({})).await;

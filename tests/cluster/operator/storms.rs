@@ -106,6 +106,35 @@ async fn objects_that_lost_their_marks_are_neither_doubled_nor_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_lost_its_labels_is_not_doubled_and_still_ends_with_its_run() {
+    let desks = Desks::new("unseen").await;
+    desks.make_template(json!({})).await;
+    let _operator = desks.operator().await;
+    desks.make_session("desk", json!({})).await;
+    desks.holds("desk", "RouteReady").await;
+    let pods = desks.api::<Pod>();
+    let uid = pods.get("vdi-desk").await.unwrap().uid();
+    let bare = json!({"metadata": {"labels": null}});
+    pods.patch("vdi-desk", &PatchParams::default(), &Patch::Merge(&bare)).await.unwrap();
+    desks.reason("desk", "PodReady", "PodMissing").await;
+    assert_eq!(pods.get("vdi-desk").await.unwrap().uid(), uid);
+    desks.patch_session("desk", json!({"spec": {"state": "Suspended"}})).await;
+    wait_gone(&pods, "vdi-desk").await;
+    desks.phase("desk", deskgate::crd::Phase::Suspended).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_is_not_there_keeps_the_others_not_waiting() {
+    let desks = Desks::new("present").await;
+    desks.make_template(json!({})).await;
+    let mut settings = super::settings(&desks.namespace);
+    settings.namespaces.push("not-there-or-not-allowed".to_owned());
+    let _operator = desks.operator_with(settings).await;
+    desks.make_session("desk", json!({})).await;
+    desks.holds("desk", "RouteReady").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sessions_secret_shows_nowhere() {
     let desks = Desks::new("canary").await;
     desks.make_template(json!({})).await;
