@@ -1,7 +1,7 @@
 //! How a viewer's media comes to be: its offer, our answer, where it may send to.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -64,11 +64,11 @@ impl Heart {
         let candidates = self.reachable();
         self.parts.mux.offered(viewer, candidates.clone());
         let config = random.peer(candidates);
-        let (ufrag, rtx_ssrc) = (config.ufrag.clone(), config.rtx_ssrc);
+        let ufrag = config.ufrag.clone();
         let usable = self.parts.renditions.usable();
         let (peer, sdp) = Peer::answer(config, offer, &usable, now)?;
         let codec = peer.codec();
-        self.parts.mux.insert(viewer, ufrag, rtx_ssrc, peer, now);
+        self.parts.mux.insert(viewer, ufrag, peer, now);
         Ok((codec, sdp))
     }
 }
@@ -96,6 +96,7 @@ impl Random {
             rtx_ssrc: word(33) & !1,
             sequence: word(37) as u16 & 0x7fff,
             timestamp: word(41),
+            unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         }
     }
 }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use rtc::data_channel::{RTCDataChannelId, RTCDataChannelInit};
 use rtc::ice::mdns::MulticastDnsMode;
-use rtc::interceptor::{NackResponderBuilder, Registry, SenderReportBuilder, Slot};
+use rtc::interceptor::{Registry, Slot};
 use rtc::media_stream::MediaStreamTrack;
-use rtc::peer_connection::configuration::interceptor_registry::configure_twcc_sender_only;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, SettingEngineBuilder};
 use rtc::peer_connection::sdp::RTCSessionDescription;
@@ -25,15 +24,14 @@ use rtc::shared::error::{Error, Result};
 
 use super::offer::{OfferError, VideoFormat, media_sections};
 use super::rtcp_guard::RtcpGuard;
-use super::rtcp_tap::RtcpTap;
+use super::srtp_keys::{PROFILES, SrtpKeys};
+use super::video::Negotiated;
 use crate::frame::Codec;
 use crate::turn::relayed;
 use crate::wire::{CONTROL_CHANNEL, MAX_JSON_BYTES, MOTION_CHANNEL};
 
 /// Header extension that tells the receiver to render at once (libwebrtc's `playout-delay`).
 const PLAYOUT_DELAY_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
-/// Packets kept for retransmission: a second of 8 Mbit/s.
-const NACK_HISTORY: u16 = 1_024;
 /// A viewer that is silent for this long is paused.
 const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
 /// It is given up this long after that, 30 s in all (RFC 7675 §5.1); the page notices sooner and offers again.
@@ -57,15 +55,16 @@ pub struct PeerConfig {
     pub sequence: u16,
     /// First RTP timestamp.
     pub timestamp: u32,
+    /// What the calendar says now, since the Unix epoch: sender reports tell it.
+    pub unix: Duration,
 }
 
 pub(super) struct Built {
     pub pc: RTCPeerConnection,
     pub answer: String,
     pub video: RTCRtpSenderId,
-    pub payload_type: u8,
-    pub playout_delay: Option<u8>,
-    pub transport_cc: Option<u8>,
+    pub negotiated: Negotiated,
+    pub keys: SrtpKeys,
     pub control: RTCDataChannelId,
     pub motion: RTCDataChannelId,
 }
@@ -85,14 +84,9 @@ pub(super) fn answer(
 }
 
 fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -> Result<Built> {
-    let mut engine = media_engine(format)?;
-    let registry = Registry::new()
-        // Nearer to the wire than whatever acts on RTCP.
-        .with(Slot::from(3_500), RtcpGuard::new(now))
-        .with(Slot::NackResponder, NackResponderBuilder::new().with_size(NACK_HISTORY).build())
-        .with(Slot::SenderReport, SenderReportBuilder::new().build())
-        .with(Slot::from(14_000), RtcpTap::default());
-    let registry = configure_twcc_sender_only(registry, &mut engine)?;
+    let engine = media_engine(format)?;
+    let registry = Registry::new().with(Slot::from(3_500), RtcpGuard::new(now));
+    let keys = SrtpKeys::new(rtc::crypto::default_provider().map_err(|e| Error::Crypto(e.to_string()))?);
     let mut pc = RTCPeerConnectionBuilder::new()
         .with_setting_engine(
             SettingEngineBuilder::new()
@@ -101,6 +95,8 @@ fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -
                 // its address anyway (peer-reflexive, RFC 8445 §7.3.1.3).
                 .with_multicast_dns_mode(MulticastDnsMode::Disabled)
                 .with_ice_timeouts(Some(ICE_DISCONNECTED), Some(ICE_FAILED), Some(ICE_KEEPALIVE))
+                .with_crypto_provider(keys.listener())
+                .with_srtp_protection_profiles(PROFILES.to_vec())
                 .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_JSON_BYTES as u32))
                 .build(),
         )
@@ -155,8 +151,14 @@ fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -
         .find(|c| c.rtp_codec.mime_type.eq_ignore_ascii_case(&mime(format.codec)))
         .map_or(format.payload_type, |c| c.payload_type);
     let extension = |uri| parameters.header_extensions.iter().find(|e| e.uri == uri).map(|e| e.id as u8);
-    let (playout_delay, transport_cc) = (extension(PLAYOUT_DELAY_URI), extension(TRANSPORT_CC_URI));
-    Ok(Built { pc, answer, video, payload_type, playout_delay, transport_cc, control, motion })
+    let negotiated = Negotiated {
+        ssrc: config.ssrc,
+        payload_type,
+        rtx: format.rtx.map(|rtx| (config.rtx_ssrc, rtx)),
+        playout_delay: extension(PLAYOUT_DELAY_URI),
+        transport_cc: extension(TRANSPORT_CC_URI),
+    };
+    Ok(Built { pc, answer, video, negotiated, keys, control, motion })
 }
 
 fn host_candidate(address: SocketAddr) -> Result<RTCIceCandidateInit> {
@@ -223,11 +225,17 @@ fn media_engine(format: &VideoFormat) -> Result<MediaEngine> {
         },
         RtpCodecKind::Audio,
     )?;
-    engine.register_header_extension(
-        RTCRtpHeaderExtensionCapability { uri: PLAYOUT_DELAY_URI.to_owned() },
-        RtpCodecKind::Video,
-        None,
-    )?;
+    for (uri, kind) in [
+        (PLAYOUT_DELAY_URI, RtpCodecKind::Video),
+        (TRANSPORT_CC_URI, RtpCodecKind::Video),
+        (TRANSPORT_CC_URI, RtpCodecKind::Audio),
+    ] {
+        engine.register_header_extension(
+            RTCRtpHeaderExtensionCapability { uri: uri.to_owned() },
+            kind,
+            None,
+        )?;
+    }
     Ok(engine)
 }
 

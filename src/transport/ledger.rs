@@ -75,42 +75,6 @@ impl Ledger {
     }
 }
 
-/// Reads SSRC and transport-wide number from the clear header of an SRTP packet (RFC 3711 §3.1, RFC 8285).
-/// `None` for anything that is not RTP.
-pub fn rtp_header(bytes: &[u8], transport_cc: Option<u8>) -> Option<(u32, Option<u16>)> {
-    let fixed = bytes.first_chunk::<12>()?;
-    // RTCP shares the port: its packet types are 192..=223 there (RFC 5761 §4).
-    if fixed[0] >> 6 != 2 || (192..=223).contains(&fixed[1]) {
-        return None;
-    }
-    let ssrc = u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]);
-    let csrcs = usize::from(fixed[0] & 0x0f) * 4;
-    let number =
-        (fixed[0] & 0x10 != 0).then(|| one_byte_extension(bytes.get(12 + csrcs..)?, transport_cc?)).flatten();
-    Some((ssrc, number))
-}
-
-fn one_byte_extension(block: &[u8], wanted: u8) -> Option<u16> {
-    let (head, rest) = block.split_first_chunk::<4>()?;
-    if head[..2] != [0xBE, 0xDE] {
-        return None;
-    }
-    let mut elements = rest.get(..usize::from(u16::from_be_bytes([head[2], head[3]])) * 4)?;
-    while let Some((&first, rest)) = elements.split_first() {
-        if first == 0 {
-            elements = rest;
-            continue;
-        }
-        let length = usize::from(first & 0x0f) + 1;
-        let value = rest.get(..length)?;
-        if first >> 4 == wanted {
-            return value.first_chunk::<2>().map(|v| u16::from_be_bytes(*v));
-        }
-        elements = rest.get(length..)?;
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,16 +91,5 @@ mod tests {
         // Eleven packets of 10 kbit lie within [900 ms, 1900 ms].
         assert_eq!(ledger.bitrate(now, Duration::from_secs(1)), 110_000);
         assert_eq!(ledger.totals(), (20, 25_000, 1));
-    }
-
-    #[test]
-    fn header_gives_ssrc_and_number() {
-        let mut packet = vec![0x90, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9];
-        packet.extend([0xBE, 0xDE, 0, 2, 0x52, 0, 0, 0, 0x31, 0x12, 0x34, 0]);
-        assert_eq!(rtp_header(&packet, Some(3)), Some((9, Some(0x1234))));
-        assert_eq!(rtp_header(&packet, None), Some((9, None)));
-        packet[1] = 200;
-        assert_eq!(rtp_header(&packet, Some(3)), None);
-        assert_eq!(rtp_header(&packet[..11], Some(3)), None);
     }
 }

@@ -7,7 +7,7 @@
 //! an address goes back through it. An ICE-TCP connection (RFC 6544), too, is a path like any other: from its client
 //! to [`crate::turn::relayed::ICE_TCP`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,58 +19,26 @@ use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::Message;
 
 use super::checks::{Check, Checks};
-use super::congestion::Congestion;
 use super::framing::Framing;
-use super::ledger::{Ledger, Sent, rtp_header};
+use super::ledger::Ledger;
 use super::packetize::PacketizedFrame;
-use super::paths::{Known, Nomination, Path, Paths};
-use super::peer::{Peer, PeerEvent, Transmit};
+use super::paths::{Path, Paths};
+use super::peer::{Peer, PeerEvent};
 use super::port::{self, Datagram, TransactionId};
 use super::route::{client_of, ice_path, kind_of, route, to_client};
 use super::send::{Class, SendStage};
+use super::slot::Slot;
 use super::streams::Source;
 use crate::frame::Codec;
-use crate::session::Bucket;
 use crate::turn::credential::{Credentials, Keys, User};
 use crate::turn::{Client, Moment, Output, Server, Transport, relayed};
 use crate::wire::signal::MediaPath;
-
-/// Datagrams of one viewer, a second and at once. Each is decrypted by the loop that serves everybody; a 1 kHz
-/// mouse and all acknowledgements stay below.
-const DATAGRAMS: (u32, u32) = (4_000, 4_000);
-/// The longest of them, in bytes: more than any path takes in one piece. What is said in one is bounded by that too.
-const MAX_DATAGRAM: usize = 1_500;
-/// RTCP sources of one viewer. `rtc` 0.21 keeps state for each before it checks that the packet is authentic.
-const MAX_RTCP_SOURCES: usize = 64;
 
 /// TURN credentials are good for new allocations for this long. A page gets new ones whenever it says hello.
 const CREDENTIAL_LIFE_S: u64 = 24 * 3_600;
 
 /// A path on which its viewer was heard this recently is nobody else's.
 const PATH_IN_USE: Duration = Duration::from_secs(5);
-
-struct Slot {
-    peer: Peer,
-    ufrag: String,
-    known: Known,
-    rtx_ssrc: u32,
-    transport_cc: Option<u8>,
-    ledger: Ledger,
-    congestion: Congestion,
-    heard_at: Instant,
-    budget: Bucket,
-    rtcp_sources: BTreeSet<u32>,
-    /// The connection that its media left on last; none: the UDP socket.
-    stream: Option<u64>,
-    /// The pair that the core has selected.
-    selected: Option<Path>,
-    /// What the viewer wants instead.
-    nomination: Nomination,
-    /// The path that its media left on last, and of what kind that is.
-    used: Option<(Path, MediaPath)>,
-    /// The last round trip of a check on it.
-    round_trip: Option<Duration>,
-}
 
 /// Datagrams that were not taken, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,55 +51,6 @@ pub struct Refused {
     pub unverified: u64,
     /// What a viewer has no business to send: media, RTCP in the name of many, too much of anything.
     pub excess: u64,
-}
-
-impl Slot {
-    /// What follows from an event for everybody else.
-    fn digest(&mut self, event: PeerEvent, now: Instant) -> Option<PeerEvent> {
-        let PeerEvent::Arrivals(report) = event else { return Some(event) };
-        self.congestion.handle(&self.ledger.arrivals(&report), now);
-        self.congestion.news().map(|kbps| PeerEvent::Limit(Some(kbps)))
-    }
-
-    /// Where what the core sends to this pair is to go instead. Checks of the selected pair go with the media: they
-    /// are how the core knows that its viewer is there (RFC 7675).
-    fn path_of(&self, viewer: u32, pair: Path, paths: &Paths) -> Option<Path> {
-        let wanted =
-            self.nomination.path().filter(|wanted| *wanted != pair && self.selected == Some(pair))?;
-        paths.get(wanted).is_some_and(|owner| owner.viewer == viewer).then_some(wanted)
-    }
-
-    /// What follows from media leaving on this path now.
-    fn uses(&mut self, path: Path, turn: &Server, now: Instant) -> [Option<PeerEvent>; 2] {
-        if self.used.is_some_and(|(used, _)| used == path) {
-            return [None, None];
-        }
-        let kind = kind_of(turn, path);
-        self.round_trip = None;
-        // What the former path carried says nothing of this one.
-        let limited = std::mem::replace(&mut self.congestion, Congestion::new(now)).limit_kbps().is_some();
-        let before = self.used.replace((path, kind));
-        let is_news = before.is_none_or(|(_, before)| before != kind);
-        [limited.then_some(PeerEvent::Limit(None)), is_news.then_some(PeerEvent::Path(kind))]
-    }
-
-    /// Whether a datagram of its own path may go on to the peer.
-    fn admits(&mut self, bytes: &[u8], now: Instant) -> bool {
-        if bytes.len() > MAX_DATAGRAM || !self.budget.take(now) {
-            return false;
-        }
-        match bytes {
-            // RTCP by its packet types (RFC 5761 §4); the sender's SSRC is not encrypted (RFC 3711 §3.4).
-            [128..=191, 192..=223, _, _, a, b, c, d, ..] => {
-                let source = u32::from_be_bytes([*a, *b, *c, *d]);
-                let room = self.rtcp_sources.len() < MAX_RTCP_SOURCES;
-                self.rtcp_sources.contains(&source) || (room && self.rtcp_sources.insert(source))
-            }
-            // Viewers send no sound or picture yet.
-            [128..=191, ..] => false,
-            _ => true,
-        }
-    }
 }
 
 /// See the module. Keys are viewer numbers.
@@ -194,27 +113,10 @@ impl Mux {
     }
 
     /// Adds a viewer's peer; an older one of the same viewer is dropped.
-    pub fn insert(&mut self, viewer: u32, ufrag: String, rtx_ssrc: u32, peer: Peer, now: Instant) {
+    pub fn insert(&mut self, viewer: u32, ufrag: String, peer: Peer, now: Instant) {
         self.remove(viewer);
         self.by_ufrag.insert(ufrag.clone(), viewer);
-        let transport_cc = peer.transport_cc();
-        let slot = Slot {
-            peer,
-            ufrag,
-            known: Known::default(),
-            rtx_ssrc,
-            transport_cc,
-            ledger: Ledger::default(),
-            congestion: Congestion::new(now),
-            heard_at: now,
-            budget: Bucket::new(DATAGRAMS.0, DATAGRAMS.1, now),
-            rtcp_sources: BTreeSet::new(),
-            stream: None,
-            selected: None,
-            nomination: Nomination::default(),
-            used: None,
-            round_trip: None,
-        };
+        let slot = Slot::new(ufrag, peer, now);
         self.peers.insert(viewer, slot);
         self.settle(viewer, now);
     }
@@ -405,9 +307,19 @@ impl Mux {
         if !self.carries(viewer, codec) {
             return true;
         }
-        let mut sent = false;
-        self.with_peer(viewer, now, |slot| sent = slot.peer.send_frame(now, frame));
-        sent
+        let Some(slot) = self.peers.get_mut(&viewer) else { return true };
+        let Self { stage, events, turn, by_path, .. } = self;
+        let sent = catch_unwind(AssertUnwindSafe(|| {
+            let sent = slot.peer.send_frame(now, frame);
+            // The core has no part in it, and so nothing to say.
+            let news = slot.send_media(viewer, turn, by_path, stage, now);
+            events.extend(news.into_iter().flatten().map(|event| (viewer, event)));
+            sent
+        }));
+        if sent.is_err() {
+            self.fail(viewer);
+        }
+        sent.unwrap_or(true)
     }
 
     /// Nothing but a key frame goes to this viewer next: it has missed frames.
@@ -528,19 +440,16 @@ impl Mux {
                     if let Some(id) = check {
                         checks.insert(id, Check { viewer, pair, path, sent: now });
                     }
-                    record(slot, &transmit, now);
                     if is_media {
                         let news = slot.uses(path, turn, now).into_iter().flatten();
                         events.extend(news.map(|event| (viewer, event)));
                     }
-                    let Some(transmit) = route(turn, by_path, transmit, now) else { continue };
-                    if transmit.class == Class::Media {
-                        slot.stream = transmit.stream;
-                    }
-                    if !stage.push(transmit) {
-                        slot.peer.require_keyframe();
+                    if let Some(transmit) = route(turn, by_path, transmit, now) {
+                        stage.push(transmit);
                     }
                 }
+                let news = slot.send_media(viewer, turn, by_path, stage, now);
+                events.extend(news.into_iter().flatten().map(|event| (viewer, event)));
                 if idle {
                     break;
                 }
@@ -559,16 +468,5 @@ impl Mux {
         );
         self.remove(viewer);
         self.events.push_back((viewer, PeerEvent::Failed("internal error".to_owned())));
-    }
-}
-
-fn record(slot: &mut Slot, transmit: &Transmit, now: Instant) {
-    if let Some((ssrc, number)) = rtp_header(&transmit.contents, slot.transport_cc) {
-        slot.ledger.record(Sent {
-            number,
-            size: transmit.contents.len().min(usize::from(u16::MAX)) as u16,
-            at: now,
-            retransmission: ssrc == slot.rtx_ssrc,
-        });
     }
 }

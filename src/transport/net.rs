@@ -50,6 +50,8 @@ struct Socket {
     state: UdpSocketState,
     port: u16,
     address: IpAddr,
+    /// Something has come, as far as the last wait knows.
+    ready: bool,
 }
 
 /// The sockets of one port.
@@ -59,6 +61,8 @@ pub struct Net {
     advertised: Vec<SocketAddr>,
     waker: Waker,
     buffer: Vec<u8>,
+    /// Datagrams of one segmented send, one after the other.
+    batch: Vec<u8>,
     /// Connections that carry media.
     pub streams: Streams,
 }
@@ -74,6 +78,7 @@ impl Net {
             advertised,
             waker,
             buffer: vec![0; BUFFER],
+            batch: Vec::new(),
             streams: Streams::default(),
         })
     }
@@ -103,15 +108,21 @@ impl Net {
         let timeout = timeout.and_then(|t| t.min(Duration::from_secs(3_600)).try_into().ok());
         // An interrupted wait is a wait that ended: the loop looks around and waits again.
         let _ = poll(&mut fds, timeout.as_ref());
-        let ready = ids.into_iter().zip(&fds[others..]).filter(|(_, fd)| !fd.revents().is_empty());
+        let came = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let ready = ids.into_iter().zip(&fds[others..]).filter(|(_, fd)| came(fd));
         let ready = ready.map(|(id, _)| id).collect();
+        let (woken, readable) = (came(&fds[others - 1]), fds.iter().map(came).collect::<Vec<_>>());
+        drop(fds);
+        self.sockets.iter_mut().zip(readable).for_each(|(socket, readable)| socket.ready = readable);
         self.streams.set_ready(ready);
-        self.waker.clear();
+        if woken {
+            self.waker.clear();
+        }
     }
 
     /// Hands every datagram that has come to `f(our address, theirs, bytes)`.
     pub fn receive(&mut self, mut f: impl FnMut(SocketAddr, SocketAddr, &[u8])) {
-        for socket in &self.sockets {
+        for socket in self.sockets.iter_mut().filter(|socket| socket.ready) {
             for _ in 0..READS {
                 let mut meta = [RecvMeta::default()];
                 let read = socket.state.recv(
@@ -120,7 +131,10 @@ impl Net {
                     &mut meta,
                 );
                 // Errors are the kernel's word on datagrams sent earlier (ICMP unreachable).
-                let Ok(1..) = read else { break };
+                let Ok(1..) = read else {
+                    socket.ready = false;
+                    break;
+                };
                 let meta = &meta[0];
                 let bound = canonical(SocketAddr::new(meta.dst_ip.unwrap_or(socket.address), socket.port));
                 // To ICE we are what we offered: a check is for a candidate, not for a socket.
@@ -151,7 +165,7 @@ impl Net {
                 tracing::trace!(from = %first.from, "no socket for this address");
                 continue;
             };
-            match socket.send(&batch, self.advertised.contains(&first.from)) {
+            match socket.send(&batch, &mut self.batch, self.advertised.contains(&first.from)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     stage.put_back(batch);
                     return;
@@ -169,14 +183,14 @@ impl Net {
 
 impl Socket {
     /// Sends a batch from its own address, unless that is one that only others know us by.
-    fn send(&self, batch: &[Transmit], translated: bool) -> io::Result<()> {
+    fn send(&self, batch: &[Transmit], room: &mut Vec<u8>, translated: bool) -> io::Result<()> {
         let Some(first) = batch.first() else { return Ok(()) };
-        let contents: Vec<u8>;
         let (bytes, segment_size): (&[u8], _) = if batch.len() == 1 {
             (&first.contents, None)
         } else {
-            contents = batch.iter().flat_map(|t| t.contents.iter().copied()).collect();
-            (&contents, Some(first.contents.len()))
+            room.clear();
+            batch.iter().for_each(|transmit| room.extend_from_slice(&transmit.contents));
+            (room, Some(first.contents.len()))
         };
         let choose_source = self.address.is_unspecified() && !translated;
         self.state.try_send(
@@ -222,5 +236,5 @@ fn bind_one(address: SocketAddr) -> io::Result<Socket> {
     let _ = state.set_send_buffer_size((&socket).into(), SOCKET_BUFFER);
     let _ = state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER);
     let local = socket.local_addr().map_err(named)?;
-    Ok(Socket { socket, state, port: local.port(), address: local.ip() })
+    Ok(Socket { socket, state, port: local.port(), address: local.ip(), ready: true })
 }

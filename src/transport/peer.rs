@@ -15,9 +15,10 @@ use rtc::peer_connection::transport::{RTCDtlsTransportState, RTCIceCandidateInit
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
-use rtc::rtp;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtc::rtp_transceiver::RTCRtpSenderId;
 use rtc::sansio::Protocol;
+use rtc::shared::time::SystemInstant;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
 use super::build::{self, PeerConfig};
@@ -25,6 +26,8 @@ use super::feedback::Arrivals;
 use super::offer::{self, OfferError};
 use super::packetize::PacketizedFrame;
 use super::send::Class;
+use super::srtp_keys::SrtpKeys;
+use super::video::{MediaPacket, Negotiated, Video};
 use crate::frame::Codec;
 use crate::wire::signal::MediaPath;
 
@@ -35,6 +38,8 @@ const MAX_REMOTE_CANDIDATES: usize = 64;
 /// A peer that has not connected by then never will: nobody is there, or not the one whose certificate was offered, which
 /// `rtc` 0.21 refuses without a word.
 const CONNECT: Duration = Duration::from_secs(30);
+/// RFC 3550 §6.2 has it rarer at rates like ours; browsers send them as often.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// What may wait in the control channel before messages are dropped, in bytes.
 const MAX_CONTROL_BACKLOG: usize = 1 << 20;
 
@@ -81,18 +86,26 @@ pub enum PeerEvent {
 /// One viewer's connection.
 pub struct Peer {
     pc: RTCPeerConnection,
+    /// When the core is due, once it was asked: that walks all of it, and is asked before every wait of the loop.
+    core_due: Option<Option<Instant>>,
     codec: Codec,
     password: String,
     video: RTCRtpSenderId,
-    payload_type: u8,
-    playout_delay: Option<u8>,
-    transport_cc: Option<u8>,
+    negotiated: Negotiated,
+    keys: SrtpKeys,
+    /// What encrypts and sends the video, once there are keys.
+    sender: Option<Video>,
+    /// Packets that wait to be sent.
+    media: VecDeque<MediaPacket>,
     control: RTCDataChannelId,
     motion: RTCDataChannelId,
-    ssrc: u32,
     sequence: u16,
     timestamp_base: u32,
     epoch: Instant,
+    /// What the calendar said then, since the Unix epoch.
+    unix: Duration,
+    /// When the next sender report is due.
+    report_at: Option<Instant>,
     connected: bool,
     /// When it is given up; nothing once it was connected.
     give_up_at: Option<Instant>,
@@ -122,18 +135,21 @@ impl Peer {
             .unwrap_or_else(|_| Err(OfferError::Refused("internal error".to_owned())))?;
         let peer = Self {
             pc: built.pc,
+            core_due: None,
             codec: format.codec,
             password: config.password,
             video: built.video,
-            payload_type: built.payload_type,
-            playout_delay: built.playout_delay,
-            transport_cc: built.transport_cc,
+            negotiated: built.negotiated,
+            keys: built.keys,
+            sender: None,
+            media: VecDeque::new(),
             control: built.control,
             motion: built.motion,
-            ssrc: config.ssrc,
             sequence: config.sequence,
             timestamp_base: config.timestamp,
             epoch: now,
+            unix: config.unix,
+            report_at: None,
             connected: false,
             give_up_at: Some(now + CONNECT),
             gave_up: false,
@@ -145,6 +161,12 @@ impl Peer {
         Ok((peer, built.answer))
     }
 
+    /// The core, whose next deadline may be another one afterwards.
+    fn core(&mut self) -> &mut RTCPeerConnection {
+        self.core_due = None;
+        &mut self.pc
+    }
+
     /// The negotiated codec.
     pub fn codec(&self) -> Codec {
         self.codec
@@ -153,11 +175,6 @@ impl Peer {
     /// Our ICE password, to check the integrity of what claims to be for this peer.
     pub fn password(&self) -> &str {
         &self.password
-    }
-
-    /// Id of the transport-wide sequence number's header extension, if negotiated.
-    pub fn transport_cc(&self) -> Option<u8> {
-        self.transport_cc
     }
 
     /// True once media may flow.
@@ -177,7 +194,7 @@ impl Peer {
             sdp_mline_index: index,
             ..RTCIceCandidateInit::default()
         };
-        if let Err(error) = self.pc.add_remote_candidate(init) {
+        if let Err(error) = self.core().add_remote_candidate(init) {
             tracing::debug!(%error, "candidate refused");
         }
     }
@@ -194,7 +211,7 @@ impl Peer {
             },
             message: BytesMut::from(bytes),
         };
-        if let Err(error) = self.pc.handle_read(message) {
+        if let Err(error) = self.core().handle_read(message) {
             tracing::debug!(%error, "datagram refused");
         }
     }
@@ -202,14 +219,18 @@ impl Peer {
     /// Fires what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.gave_up |= self.give_up_at.take_if(|at| now >= *at).is_some();
-        if let Err(error) = self.pc.handle_timeout(now) {
+        if self.report_at.is_some_and(|at| now >= at) {
+            self.report(now);
+        }
+        if let Err(error) = self.core().handle_timeout(now) {
             tracing::debug!(%error, "timer refused");
         }
     }
 
     /// When [`Self::handle_timeout`] must be called next. Read again after every other call.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        [self.pc.poll_timeout(), self.give_up_at].into_iter().flatten().min()
+        let core = *self.core_due.get_or_insert_with(|| self.pc.poll_timeout());
+        [core, self.give_up_at, self.report_at].into_iter().flatten().min()
     }
 
     /// Queues one frame; false if it was left out because a key frame must come first.
@@ -217,43 +238,40 @@ impl Peer {
         if !self.connected || (self.awaits_keyframe && !frame.keyframe) {
             return false;
         }
-        self.awaits_keyframe = false;
         let timestamp = self.rtp_timestamp(frame.captured_at);
+        let Some(sender) = &mut self.sender else { return false };
+        self.awaits_keyframe = false;
         let last = frame.payloads.len().saturating_sub(1);
         for (i, payload) in frame.payloads.iter().enumerate() {
-            self.send_packet(now, timestamp, i == last, payload);
+            match sender.send(now, timestamp, i == last, payload) {
+                Ok(packet) => self.media.push_back(packet),
+                Err(error) => tracing::debug!(%error, "RTP packet left out"),
+            }
         }
+        self.report_at.get_or_insert(now + REPORT_EVERY);
         true
+    }
+
+    /// Takes the next packet of video to send, where [`Self::poll_transmit`] says that media goes.
+    pub fn poll_media(&mut self) -> Option<MediaPacket> {
+        self.media.pop_front()
+    }
+
+    fn report(&mut self, now: Instant) {
+        self.report_at = Some(now + REPORT_EVERY);
+        let ntp = SystemInstant::unix2ntp(self.unix + now.saturating_duration_since(self.epoch));
+        let report = self.sender.as_ref().and_then(|sender| sender.report(now, ntp, CLOCK_HZ as u64));
+        let video = self.video;
+        if let (Some(report), Some(mut sender)) = (report, self.core().rtp_sender(video))
+            && let Err(error) = sender.write_rtcp(now, vec![Box::new(report)])
+        {
+            tracing::debug!(%error, "sender report left out");
+        }
     }
 
     fn rtp_timestamp(&self, at: Instant) -> u32 {
         let ticks = at.saturating_duration_since(self.epoch).as_micros() * CLOCK_HZ / 1_000_000;
         self.timestamp_base.wrapping_add(ticks as u32)
-    }
-
-    fn send_packet(&mut self, now: Instant, timestamp: u32, marker: bool, payload: &Bytes) {
-        let mut header = rtp::Header {
-            version: 2,
-            marker,
-            payload_type: self.payload_type,
-            sequence_number: self.sequence,
-            timestamp,
-            ssrc: self.ssrc,
-            ..Default::default()
-        };
-        self.sequence = self.sequence.wrapping_add(1);
-        if let Some(id) = self.playout_delay
-            // Minimum and maximum of 0: rendered on arrival, with no smoothing at all.
-            && let Err(error) = header.set_extension(id, Bytes::from_static(&[0, 0, 0]))
-        {
-            tracing::debug!(%error, "playout-delay extension left out");
-        }
-        let packet = rtp::Packet { header, payload: payload.clone() };
-        if let Some(mut sender) = self.pc.rtp_sender(self.video)
-            && let Err(error) = sender.write_rtp(now, packet)
-        {
-            tracing::debug!(%error, "RTP packet refused");
-        }
     }
 
     /// The next frame for this viewer must be a key frame.
@@ -266,7 +284,8 @@ impl Peer {
         if !self.control_open {
             return false;
         }
-        let Some(mut channel) = self.pc.data_channel(self.control) else { return false };
+        let control = self.control;
+        let Some(mut channel) = self.core().data_channel(control) else { return false };
         if channel.outstanding_bytes() > MAX_CONTROL_BACKLOG {
             return false;
         }
@@ -275,7 +294,7 @@ impl Peer {
 
     /// Takes the next datagram to send. Drained after every other call.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        let message = self.pc.poll_write()?;
+        let message = self.core().poll_write()?;
         Some(Transmit {
             from: message.transport.local_addr,
             to: message.transport.peer_addr,
@@ -290,7 +309,7 @@ impl Peer {
         if std::mem::take(&mut self.gave_up) {
             return Some(PeerEvent::Failed("no connection within 30 s".to_owned()));
         }
-        while let Some(event) = self.pc.poll_event() {
+        while let Some(event) = self.core().poll_event() {
             if let Some(event) = self.connection_event(event) {
                 return Some(event);
             }
@@ -299,7 +318,7 @@ impl Peer {
             if let Some(report) = self.reports.pop_front() {
                 return Some(PeerEvent::Arrivals(report));
             }
-            let TaggedRTCMessage { message, .. } = self.pc.poll_read()?;
+            let TaggedRTCMessage { message, .. } = self.core().poll_read()?;
             if let Some(event) = self.message_event(message) {
                 return Some(event);
             }
@@ -309,7 +328,7 @@ impl Peer {
     fn connection_event(&mut self, event: RTCPeerConnectionEvent) -> Option<PeerEvent> {
         match event {
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => match state {
-                RTCPeerConnectionState::Connected if self.has_keys() => {
+                RTCPeerConnectionState::Connected if self.takes_keys() => {
                     self.connected = true;
                     self.give_up_at = None;
                     Some(PeerEvent::Connected)
@@ -336,10 +355,29 @@ impl Peer {
     }
 
     /// "Connected" counts DTLS that was closed too, were it by an alert before it had keys (W3C webrtc §4.3.3).
-    fn has_keys(&mut self) -> bool {
-        let sender = self.pc.rtp_sender(self.video);
+    fn takes_keys(&mut self) -> bool {
+        if self.sender.is_some() {
+            return true;
+        }
+        let video = self.video;
+        let sender = self.core().rtp_sender(video);
         let dtls = sender.as_ref().and_then(|sender| sender.transport()).map(|transport| transport.state());
-        dtls == Some(RTCDtlsTransportState::Connected)
+        if dtls != Some(RTCDtlsTransportState::Connected) {
+            return false;
+        }
+        match self.keys.take() {
+            Ok(srtp) => self.sender = Some(Video::new(srtp, self.negotiated, self.sequence)),
+            Err(error) => tracing::error!(%error, code = "no-srtp-keys", "this viewer gets no video"),
+        }
+        self.sender.is_some()
+    }
+
+    fn resend(&mut self, nack: &TransportLayerNack) {
+        let Some(sender) = &mut self.sender else { return };
+        match sender.resend(nack) {
+            Ok(again) => self.media.extend(again),
+            Err(error) => tracing::debug!(%error, "retransmission left out"),
+        }
     }
 
     fn message_event(&mut self, message: RTCMessage) -> Option<PeerEvent> {
@@ -351,6 +389,9 @@ impl Peer {
             RTCMessage::RtcpPacket(_, packets) => {
                 let reports = packets.iter().filter_map(|p| p.as_any().downcast_ref::<TransportLayerCc>());
                 self.reports.extend(reports.map(Arrivals::from));
+                for nack in packets.iter().filter_map(|p| p.as_any().downcast_ref::<TransportLayerNack>()) {
+                    self.resend(nack);
+                }
                 let keyframe = packets
                     .iter()
                     .any(|p| p.as_any().is::<PictureLossIndication>() || p.as_any().is::<FullIntraRequest>());

@@ -25,6 +25,31 @@ pub(super) fn route(turn: &mut Server, paths: &Paths, transmit: Transmit, now: I
     Some(to_client(client, &bytes, transmit.class))
 }
 
+/// How packets get to the other end of a path.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    /// As they are, on this connection or the UDP socket.
+    Straight(Option<u64>),
+    /// As ChannelData of this number.
+    Channel(Client, u16),
+    /// As whatever [`route`] makes of each.
+    Other,
+}
+
+impl Way {
+    /// That of a path, if there is one: what [`route`] would look up for each packet.
+    pub fn of(turn: &Server, paths: &Paths, (from, to): Path, now: Instant) -> Option<Self> {
+        if relayed::ICE_TCP.contains(&from) {
+            return Some(Self::Straight(paths.get((from, to))?.stream));
+        }
+        if !relayed::is_relayed(to) {
+            return Some(Self::Straight(None));
+        }
+        let (client, number) = turn.way(now, to, from)?;
+        Some(number.map_or(Self::Other, |number| Self::Channel(client, number)))
+    }
+}
+
 /// What kind of path that is.
 pub(super) fn kind_of(turn: &Server, (local, remote): Path) -> MediaPath {
     match turn.transport(remote) {
@@ -49,9 +74,14 @@ pub(super) fn client_of(Source { stream, tls, local, remote, .. }: Source) -> Cl
 
 /// A packet for a TURN client.
 pub(super) fn to_client(client: Client, bytes: &[u8], class: Class) -> Transmit {
+    for_client(client, BytesMut::from(bytes), class)
+}
+
+/// The same, of bytes that are its own already.
+pub(super) fn for_client(client: Client, contents: BytesMut, class: Class) -> Transmit {
     let stream = match client.transport {
         Transport::Udp => None,
         Transport::Tcp(stream) | Transport::Tls(stream) => Some(stream),
     };
-    Transmit { from: client.local, to: client.remote, contents: BytesMut::from(bytes), stream, class }
+    Transmit { from: client.local, to: client.remote, contents, stream, class }
 }

@@ -1,11 +1,13 @@
-//! PURE. How much a viewer's RTCP may ask for. It stands before everything that acts on RTCP: one datagram has room for
+//! PURE. A viewer's RTCP: how much it may ask for, and what of it the gateway acts on. One datagram has room for
 //! thousands of retransmissions, and reports of thousands of packets.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp;
+use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{NackPair, TransportLayerNack};
 use rtc::sansio::Protocol;
@@ -38,12 +40,16 @@ impl RtcpGuard {
         }
     }
 
-    /// What of a packet may pass.
+    /// What of a packet may pass: nothing of what nobody acts on.
     fn admit(&mut self, packet: Box<dyn rtcp::Packet>, now: Instant) -> Option<Box<dyn rtcp::Packet>> {
         if packet.as_any().is::<TransportLayerCc>() {
             return self.reports.take(now).then_some(packet);
         }
-        let Some(nack) = packet.as_any().downcast_ref::<TransportLayerNack>() else { return Some(packet) };
+        let Some(nack) = packet.as_any().downcast_ref::<TransportLayerNack>() else {
+            let asks =
+                packet.as_any().is::<PictureLossIndication>() || packet.as_any().is::<FullIntraRequest>();
+            return asks.then_some(packet);
+        };
         let mut grants =
             |pair: &NackPair| (0..=pair.lost_packets.count_ones()).all(|_| self.retransmissions.take(now));
         let nacks: Vec<NackPair> = nack.nacks.iter().take_while(|pair| grants(pair)).copied().collect();
@@ -70,6 +76,8 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for RtcpGuard {
             if packets.is_empty() {
                 return Ok(());
             }
+            // Else `rtc` keeps it to itself.
+            msg.message.add(Attribute::DeliverToApplication);
         }
         self.read.push_back(msg);
         Ok(())
@@ -131,8 +139,8 @@ mod tests {
 
         let report = || Box::new(TransportLayerCc::default());
         assert_eq!((0..1_000).filter(|_| guard.admit(report(), start).is_some()).count(), 50);
-        let loss =
-            Box::new(rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication::default());
-        assert!(guard.admit(loss, start).is_some());
+        assert!(guard.admit(Box::new(PictureLossIndication::default()), start).is_some());
+        let nobodys = rtcp::receiver_report::ReceiverReport::default();
+        assert!(guard.admit(Box::new(nobodys), start).is_none());
     }
 }

@@ -14,4 +14,4 @@ pub mod relayed;
 mod server;
 mod strangers;
 
-pub use self::server::{Client, Moment, Output, Server, Transport};
+pub use self::server::{CHANNEL_HEADER, Client, Moment, Output, Server, Transport, channel_data};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bytes::{BufMut, BytesMut};
 use rtc::crypto::RTCCrypto;
 use rtc::stun::attributes::{
     ATTR_EVEN_PORT, ATTR_NONCE, ATTR_REALM, ATTR_REQUESTED_ADDRESS_FAMILY, ATTR_REQUESTED_TRANSPORT,
@@ -43,7 +44,8 @@ const MAX_ALLOCATIONS: usize = 4_096;
 /// Channel numbers. RFC 8656 §12 ends at 0x4FFF, but clients of RFC 5766, coturn's among them, pick from all of these;
 /// nothing else on this port begins like them (RFC 7983 §7).
 const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x7FFF;
-const CHANNEL_HEADER: usize = 4;
+/// Bytes before the data of a ChannelData message (RFC 8656 §12.4).
+pub const CHANNEL_HEADER: usize = 4;
 
 /// How a client's packets come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -486,6 +488,14 @@ impl Server {
         self.by_relayed.get(&relayed).map(|client| client.transport)
     }
 
+    /// Where what the candidate `peer` sends to an allocation goes, and the channel that is bound there, if one is.
+    pub fn way(&self, now: Instant, relayed: SocketAddr, peer: SocketAddr) -> Option<(Client, Option<u16>)> {
+        let client = *self.by_relayed.get(&relayed)?;
+        let held =
+            self.allocations.get(&client).filter(|held| held.until > now && held.permits(peer.ip(), now))?;
+        Some((client, held.channel_to(peer, now)))
+    }
+
     /// The gateway's candidate `peer` sends `data` to an allocation: to whom, and in what (RFC 8656 §11.3, §12.7).
     /// Nothing if there is no permission.
     pub fn to_client(
@@ -495,11 +505,12 @@ impl Server {
         peer: SocketAddr,
         data: &[u8],
     ) -> Option<(Client, Vec<u8>)> {
-        let client = *self.by_relayed.get(&relayed)?;
-        let held =
-            self.allocations.get(&client).filter(|held| held.until > now && held.permits(peer.ip(), now))?;
-        if let Some(number) = held.channel_to(peer, now) {
-            return Some((client, channel_frame(number, data, client.transport)?));
+        let (client, number) = self.way(now, relayed, peer)?;
+        if let Some(number) = number {
+            let mut frame = BytesMut::with_capacity(CHANNEL_HEADER + data.len() + 3);
+            frame.put_bytes(0, CHANNEL_HEADER);
+            frame.put_slice(data);
+            return channel_data(number, &mut frame, client.transport).then(|| (client, frame.into()));
         }
         let mut indication = Message::new();
         indication.typ = MessageType::new(METHOD_DATA, CLASS_INDICATION);
@@ -551,16 +562,16 @@ fn wanted_family(request: &Request) -> Result<Family, Refusal> {
 }
 
 /// ChannelData (RFC 8656 §12.4); on a stream it is padded to four bytes (§12.5).
-fn channel_frame(number: u16, data: &[u8], transport: Transport) -> Option<Vec<u8>> {
-    let length = u16::try_from(data.len()).ok()?;
-    let mut frame = Vec::with_capacity(CHANNEL_HEADER + data.len().next_multiple_of(4));
-    frame.extend(number.to_be_bytes());
-    frame.extend(length.to_be_bytes());
-    frame.extend_from_slice(data);
+/// Makes ChannelData of what lies behind [`CHANNEL_HEADER`] bytes of room (RFC 8656 §12.4); false if that is too long.
+pub fn channel_data(number: u16, bytes: &mut BytesMut, transport: Transport) -> bool {
+    let length = bytes.len().checked_sub(CHANNEL_HEADER).and_then(|length| u16::try_from(length).ok());
+    let Some(length) = length else { return false };
+    bytes[..2].copy_from_slice(&number.to_be_bytes());
+    bytes[2..CHANNEL_HEADER].copy_from_slice(&length.to_be_bytes());
     if transport != Transport::Udp {
-        frame.resize(frame.len().next_multiple_of(4), 0);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
     }
-    Some(frame)
+    true
 }
 
 #[cfg(test)]

@@ -134,6 +134,7 @@ fn config() -> PeerConfig {
         rtx_ssrc: 1_002,
         sequence: 5,
         timestamp: 0,
+        unix: Duration::ZERO,
     }
 }
 
@@ -147,7 +148,7 @@ impl Rig {
         let mut viewer = Viewer::new(now);
         let (peer, answer) = Peer::answer(config(), &viewer.offer, &[Codec::H264, Codec::Vp8], now).unwrap();
         let mut mux = mux();
-        mux.insert(ID, "gateway".into(), 1_002, peer, now);
+        mux.insert(ID, "gateway".into(), peer, now);
         viewer.pc.set_remote_description(now, RTCSessionDescription::answer(answer).unwrap()).unwrap();
         let (events, lose, to_gateway) = Default::default();
         Self { now, mux, viewer, events, lose, media: 0, to_gateway, over: None }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use deskgate::transport::congestion::Congestion;
 use deskgate::transport::feedback::Arrivals;
-use deskgate::transport::ledger::{Ledger, Sent, rtp_header};
+use deskgate::transport::ledger::{Ledger, Sent};
 use rtc::rtcp::packet::unmarshal;
 use rtc::rtcp::transport_feedbacks::transport_layer_cc::TransportLayerCc;
 
@@ -25,7 +25,6 @@ pub fn run(data: &[u8]) {
             number = number.wrapping_add(1);
         }
         now += Duration::from_millis(10 * u64::from(step.who));
-        let _ = rtp_header(step.bytes, Some(step.who & 15));
         for arrivals in reports(step.bytes) {
             assert!(arrivals.times.len() <= 1_024);
             let heard = ledger.arrivals(&arrivals);

@@ -79,7 +79,7 @@ impl World {
         mux.tick(now, 1_000_000);
         let answered = Peer::answer(config(), OFFER, &[Codec::H264, Codec::Vp8], now);
         let (peer, _) = answered.expect("this offer can be answered");
-        mux.insert(VIEWER, config().ufrag, config().rtx_ssrc, peer, now);
+        mux.insert(VIEWER, config().ufrag, peer, now);
         let (heard, named, asked) = Default::default();
         let mut world = Self { mux, now, heard, named, asked };
         world.drain(None);

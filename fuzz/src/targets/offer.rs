@@ -33,6 +33,7 @@ pub fn config() -> PeerConfig {
         rtx_ssrc: 1_002,
         sequence: 5,
         timestamp: 0,
+        unix: Duration::ZERO,
     }
 }
 
@@ -49,7 +50,7 @@ fn answered<'a>(sdp: &str, candidates: impl Iterator<Item = &'a str>, usable: &[
     assert_eq!(sections(&answer), sections(sdp), "RFC 3264 §6: as many m-lines");
     let crypto = rtc::crypto::default_provider().expect("a provider is compiled in");
     let mut mux = Mux::new(crypto, b"secret".to_vec(), now);
-    mux.insert(VIEWER, config().ufrag, config().rtx_ssrc, peer, now);
+    mux.insert(VIEWER, config().ufrag, peer, now);
     for (index, candidate) in candidates.enumerate() {
         mux.add_remote_candidate(now, VIEWER, candidate.to_owned(), None, Some(index as u16 & 3));
     }

@@ -88,7 +88,7 @@ fn another_certificate_than_the_offered_one_gets_nothing() {
     let mut viewer = Viewer::new(now);
     std::mem::swap(&mut viewer, &mut rig.viewer);
     let (peer, answer) = Peer::answer(config(), &offer, &[Codec::H264], now).unwrap();
-    rig.mux.insert(ID, "gateway".into(), 1_002, peer, now);
+    rig.mux.insert(ID, "gateway".into(), peer, now);
     rig.viewer = viewer;
     let _ = rig.viewer.pc.set_remote_description(now, RTCSessionDescription::answer(answer).unwrap());
     rig.events.clear();
@@ -222,7 +222,7 @@ fn the_sample_request_of_rfc_5769_is_a_check_and_no_damaged_one_is() {
     let mut rig = Rig::new();
     let config = PeerConfig { ufrag: "evtj".into(), password: "VOkJxbRl1RmTxUk/WvJxBt".into(), ..config() };
     let (peer, _) = Peer::answer(config, &rig.viewer.offer, &[Codec::H264], rig.now).unwrap();
-    rig.mux.insert(ID, "evtj".into(), 1_002, peer, rig.now);
+    rig.mux.insert(ID, "evtj".into(), peer, rig.now);
     let heard = |rig: &mut Rig, bytes: &[u8]| {
         rig.mux.handle_datagram(rig.now, at(GATEWAY), at(STRANGER), bytes);
         let before = rig.mux.refused().unverified;
