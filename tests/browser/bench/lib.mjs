@@ -1,6 +1,6 @@
 // What every measure needs: its flags, the middle of numbers, tables, processor time.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -58,7 +58,10 @@ export function spent(pid, before) {
 export const sum = (values) => Object.values(values).reduce((total, value) => total + value, 0);
 
 /** Fills a display with motion, 60 frames a second. */
-export const startMotion = (display) => display.start(MOTION, [display.name, "60"]);
+export const startMotion = (display) => {
+  if (!existsSync(MOTION)) throw new Error(`${MOTION} is missing: cargo build --release --example motion`);
+  return display.start(MOTION, [display.name, "60"]);
+};
 
 /** Resident memory of a process, MiB. */
 export const resident = (pid) => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1_024;
