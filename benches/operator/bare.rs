@@ -30,14 +30,8 @@ async fn one(stage: &Stage, template: &VDITemplate, name: String) {
     let session: VDISession = stage.make(&name).await;
     let effective = validate::validate(&session, Some(template)).unwrap();
     let uid = session.uid().unwrap();
-    let plan = Plan {
-        session: &session,
-        uid: &uid,
-        template,
-        effective: &effective,
-        settings: &stage.settings(),
-        advertise: None,
-    };
+    let settings = stage.settings();
+    let plan = Plan::new(&session, &uid, template, &effective, &settings);
     let client = &stage.client;
     create(client, &stage.namespace, &build::policy::policy(&plan)).await;
     create(client, &stage.namespace, &build::service::service(&plan)).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use deskgate::crd::{VDISession, VDITemplate};
 use deskgate::operator::names;
-use deskgate::operator::settings::{Lifetimes, Pace, Quotas, RouteSettings, Settings};
+use deskgate::operator::settings::Settings;
 use deskgate::token::{self, Claims};
 use deskgate::wire::signal::Right;
 use futures_util::{StreamExt, TryStreamExt};
@@ -69,21 +69,7 @@ impl Stage {
     }
 
     pub fn settings(&self) -> Settings {
-        Settings {
-            domain: "vdi.example.com".to_owned(),
-            namespaces: vec![self.namespace.clone()],
-            own_namespace: self.namespace.clone(),
-            gateway_image: "registry.example/deskgate:1".to_owned(),
-            gateway_pull_policy: None,
-            route: RouteSettings::default(),
-            forward_auth: None,
-            node_address: None,
-            ingress_probe: None,
-            quotas: Quotas::default(),
-            concurrency: 16,
-            pace: Pace::default(),
-            certificates: Lifetimes::default(),
-        }
+        Settings::new("vdi.example.com", &self.namespace, "registry.example/deskgate:1")
     }
 
     /// Starts the operator, and waits until it leads.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use deskgate::crd::ImagePullPolicy;
 use deskgate::operator::settings::{
-    ForwardAuthSettings, Lifetimes, Pace, RouteSettings, Settings, SettingsFile,
+    DEFAULT_CONCURRENCY, ForwardAuthSettings, Lifetimes, Pace, RouteSettings, Settings, SettingsFile,
 };
 use deskgate::operator::{self, Replica};
 use tokio::net::TcpListener;
@@ -70,7 +70,7 @@ pub struct Operator {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Most reconciles at a time in one namespace
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY)]
     concurrency: u16,
     /// Where /healthz, /readyz and /metrics are
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8081")]

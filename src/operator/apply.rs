@@ -119,16 +119,8 @@ impl<'a> Applier<'a> {
     /// # Errors
     /// [`StepError`]; the steps behind it must not be done then, unless it is optional.
     pub async fn step(&self, step: &Step, now: Timestamp) -> Result<Done, StepError> {
-        match step {
+        let done = match step {
             Step::Create(object) => return self.create(object).await,
-            _ => self.other_step(step, now).await?,
-        }
-        Ok(Done::Done)
-    }
-
-    async fn other_step(&self, step: &Step, now: Timestamp) -> Result<(), StepError> {
-        match step {
-            Step::Create(_) => Ok(()),
             Step::DeleteUnseenPod => self.delete_unseen_pod().await,
             Step::AddFinalizer => self.set_finalizer(true).await,
             Step::RemoveFinalizer => self.set_finalizer(false).await,
@@ -142,7 +134,8 @@ impl<'a> Applier<'a> {
                 gone(self.api::<VDISession>().delete(&self.snapshot.name(), &params).await)
             }
             Step::Warn { .. } => Ok(()),
-        }
+        };
+        done.map(|()| Done::Done)
     }
 
     /// Writes the status. What the conditions of other field managers are is theirs.
@@ -227,8 +220,33 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// POST, never apply: an object that is there already is ours only if its controller is this very session.
+    /// An object that is there already is ours only if its controller is this very session.
     async fn post<K>(&self, object: &K) -> Result<Done, StepError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        self.post_unless(object, |there| self.check_ours(there)).await
+    }
+
+    /// A home has no controller: it is this one if it says so.
+    async fn post_claim(&self, claim: &PersistentVolumeClaim) -> Result<Done, StepError> {
+        let check = |there: &PersistentVolumeClaim| match homes::foreign(there, &self.snapshot.session) {
+            Some(whose) => Err(StepError::HomeForeign { claim: claim.name_any(), whose }),
+            None => Ok(()),
+        };
+        self.post_unless(claim, check).await
+    }
+
+    /// POST, never apply. What has the name already is checked, and left as it is.
+    async fn post_unless<K>(
+        &self,
+        object: &K,
+        check: impl Fn(&K) -> Result<(), StepError>,
+    ) -> Result<Done, StepError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -242,7 +260,7 @@ impl<'a> Applier<'a> {
             Ok(_) => Ok(Done::Done),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let there = api.get_opt(&object.name_any()).await?.ok_or(StepError::Changed)?;
-                self.check_ours(&there).map(|()| Done::WasThere)
+                check(&there).map(|()| Done::WasThere)
             }
             Err(error) => Err(error.into()),
         }
@@ -254,22 +272,6 @@ impl<'a> Applier<'a> {
                 Err(StepError::NameTaken { what: format!("{} {}", K::kind(&()), there.name_any()), owner })
             }
             Child::Ours(_) | Child::Absent => Ok(()),
-        }
-    }
-
-    async fn post_claim(&self, claim: &PersistentVolumeClaim) -> Result<Done, StepError> {
-        let api = self.api::<PersistentVolumeClaim>();
-        let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
-        match api.create(&params, claim).await {
-            Ok(_) => Ok(Done::Done),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let there = api.get_opt(&claim.name_any()).await?.ok_or(StepError::Changed)?;
-                match homes::foreign(&there, &self.snapshot.session) {
-                    Some(whose) => Err(StepError::HomeForeign { claim: claim.name_any(), whose }),
-                    None => Ok(Done::WasThere),
-                }
-            }
-            Err(error) => Err(error.into()),
         }
     }
 

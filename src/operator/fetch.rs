@@ -34,7 +34,8 @@ pub fn from_stores(context: &Context, space: &Space, session: Arc<VDISession>, n
     let uid = session.uid().unwrap_or_default();
     let name = names::child(&session.name_any());
     let namespace = space.namespace.as_str();
-    let pod = Child::of(space.pods.get(&ObjectRef::new(&name).within(namespace)), &uid);
+    let pod = pod_of(space, &session);
+    let told = space.warnings.state();
     let claim_name = names::home(&session.spec.user, &session.spec.template);
     let claim = space.claims.get(&ObjectRef::new(&claim_name).within(namespace));
     let node = pod.ours().and_then(|p| p.spec.as_ref()?.node_name.clone());
@@ -52,8 +53,8 @@ pub fn from_stores(context: &Context, space: &Space, session: Arc<VDISession>, n
         turn_route: Child::of(space.turn_routes.get(&ObjectRef::new(&name).within(namespace)), &uid),
         route_served: context.stores.routes_are_served(),
         slices: space.slices.state().into_iter().filter(|slice| own(slice.labels())).collect(),
-        warnings: warnings(space, &subjects),
-        class_refuses_single_pod: class_refuses_single_pod(space, &claim_name),
+        class_refuses_single_pod: class_refuses_single_pod(&told, &claim_name),
+        warnings: warnings(told, &subjects),
         node: node.and_then(|node| context.stores.nodes.get(&ObjectRef::new(&node))),
         gateway: context.gateways.last(&uid),
         probe: RouteProbe::Off,
@@ -64,19 +65,19 @@ pub fn from_stores(context: &Context, space: &Space, session: Arc<VDISession>, n
 }
 
 /// Warnings about these objects, newest first.
-fn warnings(space: &Space, subjects: &[Option<String>]) -> Vec<Arc<Event>> {
+fn warnings(told: Vec<Arc<Event>>, subjects: &[Option<String>]) -> Vec<Arc<Event>> {
     let about = |event: &Arc<Event>| {
         event.involved_object.uid.is_some() && subjects.contains(&event.involved_object.uid)
     };
-    let mut events: Vec<Arc<Event>> = space.warnings.state().into_iter().filter(about).collect();
+    let mut events: Vec<Arc<Event>> = told.into_iter().filter(about).collect();
     events.sort_by_key(|event| std::cmp::Reverse(last_seen(event)));
     events
 }
 
 /// Whether the provisioner said that it cannot make a volume for one pod alone: of a claim of this name, also of one
 /// that was deleted for it.
-fn class_refuses_single_pod(space: &Space, claim: &str) -> bool {
-    space.warnings.state().iter().any(|event| {
+fn class_refuses_single_pod(told: &[Arc<Event>], claim: &str) -> bool {
+    told.iter().any(|event| {
         event.involved_object.kind.as_deref() == Some("PersistentVolumeClaim")
             && event.involved_object.name.as_deref() == Some(claim)
             && homes::refuses_single_pod(event)
@@ -205,7 +206,7 @@ async fn look_at_gateway(context: &Context, snapshot: &mut Snapshot, now: Timest
     let Some(target) = target(snapshot) else { return };
     let pace = &context.settings.pace;
     let interval = match snapshot.gateway_state() {
-        Some(Ok(state)) if state.display_waits.is_none() && state.encoder.is_some() => pace.gateway_running,
+        Some(Ok(state)) if state.streams() => pace.gateway_running,
         _ => pace.gateway_starting,
     };
     let asked = snapshot.gateway.as_ref().filter(|g| g.pod_uid == target.pod_uid).map(|g| g.asked);

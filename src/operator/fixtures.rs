@@ -17,7 +17,7 @@ use super::admit::Admission;
 use super::build::claim::AccessMode;
 use super::build::{self, Plan};
 use super::names;
-use super::settings::{Lifetimes, Pace, Quotas, RouteSettings, Settings};
+use super::settings::Settings;
 use super::snapshot::{Child, GatewayState, GatewayView, RouteProbe, Snapshot};
 use super::validate;
 use crate::crd::{VDISession, VDISessionSpec, VDITemplate, VDITemplateSpec};
@@ -31,21 +31,8 @@ pub fn at(second: i64) -> Timestamp {
 }
 
 pub fn settings() -> Settings {
-    Settings {
-        domain: "vdi.example.com".to_owned(),
-        namespaces: vec!["desks".to_owned()],
-        own_namespace: "kasm".to_owned(),
-        gateway_image: "registry.example/deskgate:1".to_owned(),
-        gateway_pull_policy: None,
-        route: RouteSettings::default(),
-        forward_auth: None,
-        node_address: None,
-        ingress_probe: None,
-        quotas: Quotas::default(),
-        concurrency: 8,
-        pace: Pace::default(),
-        certificates: Lifetimes::default(),
-    }
+    let settings = Settings::new("vdi.example.com", "desks", "registry.example/deskgate:1");
+    Settings { own_namespace: "kasm".to_owned(), concurrency: 8, ..settings }
 }
 
 pub fn session(change: impl FnOnce(&mut VDISessionSpec)) -> VDISession {
@@ -99,14 +86,7 @@ pub fn running(session: VDISession, template: VDITemplate) -> Snapshot {
     session.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
     let settings = settings();
     let effective = validate::validate(&session, Some(&template)).unwrap();
-    let plan = Plan {
-        session: &session,
-        uid: UID,
-        template: &template,
-        effective: &effective,
-        settings: &settings,
-        advertise: None,
-    };
+    let plan = Plan::new(&session, UID, &template, &effective, &settings);
     let mut pod = build::pod::pod(&plan);
     pod.metadata.uid = Some(POD_UID.to_owned());
     pod.metadata.creation_timestamp = Some(Time(at(1)));

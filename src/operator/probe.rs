@@ -1,21 +1,17 @@
 //! Asks Traefik for a session's host, and whether it is this session's gateway that answers.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
 
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
 
 use super::gateways::{self, GatewayError};
 use super::snapshot::RouteProbe;
-use crate::anybody::Anybody;
+use crate::anybody;
 use crate::wire::api::SESSION_UID;
 
 /// Asks the entry point at `url` for `/healthz` of `host`. Over `https` any certificate will do: the question is where
@@ -52,26 +48,13 @@ async fn ask(url: &str, host: &str) -> Result<(hyper::StatusCode, Option<String>
             return gateways::exchange(stream, request).await;
         }
         let name = ServerName::try_from(host.to_owned()).map_err(|e| wrong(e.to_string()))?;
-        gateways::exchange(tls().connect(name, stream).await?, request).await
+        let tls = anybody::connector().map_err(|e| wrong(e.to_string()))?;
+        gateways::exchange(tls.connect(name, stream).await?, request).await
     };
     tokio::time::timeout(gateways::PATIENCE, ask).await.map_err(|_| GatewayError::Slow)?.map(|(parts, _)| {
         let uid = parts.headers.get(SESSION_UID).and_then(|v| v.to_str().ok()).map(str::to_owned);
         (parts.status, uid)
     })
-}
-
-fn tls() -> TlsConnector {
-    static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        // `ring` has ciphers for both versions of TLS.
-        let builder =
-            builder.with_safe_default_protocol_versions().unwrap_or_else(|_| ClientConfig::builder());
-        let verifier = Arc::new(Anybody::new());
-        let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Arc::new(config)
-    });
-    TlsConnector::from(Arc::clone(&CONFIG))
 }
 
 async fn resolve(name: &str, port: u16) -> Result<SocketAddr, GatewayError> {

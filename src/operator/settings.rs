@@ -9,6 +9,9 @@ use thiserror::Error;
 
 use crate::crd::ImagePullPolicy;
 
+/// Reconciles at a time in one namespace, where nothing is said.
+pub const DEFAULT_CONCURRENCY: u16 = 16;
+
 /// What the operator needs to know of its cluster. Validated: see [`Settings::check`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -38,6 +41,27 @@ pub struct Settings {
     pub pace: Pace,
     /// How long the webhook's certificates last; tests shorten it.
     pub certificates: Lifetimes,
+}
+
+impl Settings {
+    /// An operator of one namespace, which is also its own, with everything else as it is where nothing is said.
+    pub fn new(domain: &str, namespace: &str, gateway_image: &str) -> Self {
+        Self {
+            domain: domain.to_owned(),
+            namespaces: vec![namespace.to_owned()],
+            own_namespace: namespace.to_owned(),
+            gateway_image: gateway_image.to_owned(),
+            gateway_pull_policy: None,
+            route: RouteSettings::default(),
+            forward_auth: None,
+            node_address: None,
+            ingress_probe: None,
+            quotas: Quotas::default(),
+            concurrency: DEFAULT_CONCURRENCY,
+            pace: Pace::default(),
+            certificates: Lifetimes::default(),
+        }
+    }
 }
 
 /// Traefik's side of a session.

@@ -95,6 +95,13 @@ pub struct GatewayState {
     pub idle: Duration,
 }
 
+impl GatewayState {
+    /// Whether it has a display, and an encoder for it.
+    pub fn streams(&self) -> bool {
+        self.display_waits.is_none() && self.encoder.is_some()
+    }
+}
+
 /// What Traefik answered for the session's host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteProbe {

@@ -287,22 +287,20 @@ pub fn connector(trust: &Trust) -> Result<TlsConnector, String> {
     use tokio_rustls::rustls::pki_types::pem::PemObject;
     use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
+    if trust.anybody {
+        return crate::anybody::connector().map_err(|e| e.to_string());
+    }
+    let mut roots = RootCertStore::empty();
+    // What of the machine's store cannot be read is not trusted.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for certificate in CertificateDer::pem_slice_iter(&trust.more) {
+        let certificate = certificate.map_err(|e| format!("no PEM certificate: {e}"))?;
+        roots.add(certificate).map_err(|e| e.to_string())?;
+    }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
-    let mut config = if trust.anybody {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(crate::anybody::Anybody::new()))
-    } else {
-        let mut roots = RootCertStore::empty();
-        // What of the machine's store cannot be read is not trusted.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        for certificate in CertificateDer::pem_slice_iter(&trust.more) {
-            let certificate = certificate.map_err(|e| format!("no PEM certificate: {e}"))?;
-            roots.add(certificate).map_err(|e| e.to_string())?;
-        }
-        builder.with_root_certificates(roots)
-    }
-    .with_no_client_auth();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }

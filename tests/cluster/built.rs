@@ -114,14 +114,7 @@ async fn examples_and_the_operator_itself_run_where_restricted_is_enforced() {
     for (session, template) in pairs {
         let (session, template): (VDISession, VDITemplate) = (read(session), read(template));
         let effective = &validate(&session, Some(&template)).unwrap();
-        let plan = Plan {
-            session: &session,
-            uid: UID,
-            template: &template,
-            effective,
-            settings: &settings,
-            advertise: None,
-        };
+        let plan = Plan::new(&session, UID, &template, effective, &settings);
         let pod = serde_json::to_value(build::pod::pod(&plan)).unwrap();
         assert_eq!(dry_run(&pods, &pod).await, Ok(()), "{pod}");
     }

@@ -38,6 +38,19 @@ pub struct Plan<'a> {
     pub advertise: Option<String>,
 }
 
+impl<'a> Plan<'a> {
+    /// A plan without direct UDP.
+    pub fn new(
+        session: &'a VDISession,
+        uid: &'a str,
+        template: &'a VDITemplate,
+        effective: &'a Effective,
+        settings: &'a Settings,
+    ) -> Self {
+        Self { session, uid, template, effective, settings, advertise: None }
+    }
+}
+
 impl Plan<'_> {
     /// The session's name.
     pub fn name(&self) -> String {

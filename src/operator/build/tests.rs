@@ -191,7 +191,7 @@ fn holds(plan: &Plan) {
 fn a_change_of_what_runs_is_a_change_of_the_hash() {
     let hash = |session: &VDISession, template: &VDITemplate, settings: &Settings| {
         let effective = &validate(session, Some(template)).unwrap();
-        spec_hash(&pod(&Plan { session, uid: UID, template, effective, settings, advertise: None }))
+        spec_hash(&pod(&Plan::new(session, UID, template, effective, settings)))
     };
     let base = hash(&session(""), &template(""), &settings());
     assert_eq!(base, hash(&session(""), &template("  displayName: Ubuntu\n"), &settings()));
@@ -207,14 +207,7 @@ fn a_change_of_what_runs_is_a_change_of_the_hash() {
 fn the_secret_is_what_the_gateway_reads() {
     let (session, template, settings) = (session(""), template(""), settings());
     let effective = &validate(&session, Some(&template)).unwrap();
-    let plan = Plan {
-        session: &session,
-        uid: UID,
-        template: &template,
-        effective,
-        settings: &settings,
-        advertise: None,
-    };
+    let plan = Plan::new(&session, UID, &template, effective, &settings);
     let secret = secret::secret(plan.child_metadata(), [7; 32]);
     let text = &secret.data.unwrap()[inject::SECRET_KEY].0;
     assert!(text.len() >= 32 && text.is_ascii() && text.trim_ascii() == text.as_slice());
@@ -229,14 +222,7 @@ fn names_of_strangers_are_not_expanded() {
     session.spec.user = "-$(NODE_IP)$$".into();
     let effective = &validate(&session, Some(&template)).unwrap();
     let settings = Settings { forward_auth, ..settings() };
-    let plan = Plan {
-        session: &session,
-        uid: UID,
-        template: &template,
-        effective,
-        settings: &settings,
-        advertise: None,
-    };
+    let plan = Plan::new(&session, UID, &template, effective, &settings);
     let pod = pod(&plan);
     let args = gateway(pod.spec.as_ref().unwrap()).args.clone().unwrap();
     assert!(args.contains(&"--owner=-$$(NODE_IP)$$$$".to_owned()), "{args:?}");
@@ -247,14 +233,7 @@ fn a_template_that_wants_root_gets_it_and_the_gateway_does_not() {
     let root = template("  podSecurityContext: {runAsUser: 0}\n  securityContext: {privileged: true}\n");
     let (session, settings) = (session(""), settings());
     let effective = &validate(&session, Some(&root)).unwrap();
-    let plan = Plan {
-        session: &session,
-        uid: UID,
-        template: &root,
-        effective,
-        settings: &settings,
-        advertise: None,
-    };
+    let plan = Plan::new(&session, UID, &root, effective, &settings);
     holds(&plan);
     let spec = pod(&plan).spec.unwrap();
     let context = spec.containers[0].security_context.clone().unwrap();

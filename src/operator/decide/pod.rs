@@ -142,7 +142,7 @@ impl Decider<'_> {
     fn gateway_interval(&self, effective: Option<&Effective>) -> Duration {
         let pace = &self.settings.pace;
         match self.snapshot.gateway_state() {
-            Some(Ok(state)) if state.display_waits.is_none() && state.encoder.is_some() => {
+            Some(Ok(state)) if state.streams() => {
                 let idle = effective.and_then(|e| e.idle_timeout.span());
                 idle.map_or(pace.gateway_running, |idle| (idle / 20).max(pace.gateway_running))
             }

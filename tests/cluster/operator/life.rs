@@ -73,16 +73,21 @@ async fn a_session_becomes_a_desktop_behind_a_url_and_goes_without_a_trace() {
     assert_eq!(desks.names::<PersistentVolumeClaim>().await, [desks.home()], "the home stays");
 }
 
+/// The first has the home, the second waits for it; it goes with them. What the second is told.
+async fn two_of_one_home(desks: &Desks) -> String {
+    let reclaim = json!({"persistence": {"reclaim": "Delete"}});
+    desks.make_session("first", reclaim.clone()).await;
+    desks.holds("first", "PodReady").await;
+    desks.make_session("second", reclaim).await;
+    desks.reason("second", "StorageReady", "HomeInUse").await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_home_with_reclaim_delete_goes_with_the_last_session_that_names_it() {
     let desks = Desks::new("reclaim").await;
     desks.make_template(json!({})).await;
     let _operator = desks.operator().await;
-    let reclaim = json!({"persistence": {"reclaim": "Delete"}});
-    desks.make_session("first", reclaim.clone()).await;
-    desks.holds("first", "PodReady").await;
-    desks.make_session("second", reclaim).await;
-    let message = desks.reason("second", "StorageReady", "HomeInUse").await;
+    let message = two_of_one_home(&desks).await;
     assert!(message.contains("first"), "{message}");
     desks.delete_session("first").await;
     wait_gone(&desks.sessions(), "first").await;
@@ -99,11 +104,7 @@ async fn sessions_that_go_at_once_take_their_home_along() {
     let desks = Desks::new("together").await;
     desks.make_template(json!({})).await;
     let _operator = desks.operator().await;
-    let reclaim = json!({"persistence": {"reclaim": "Delete"}});
-    desks.make_session("first", reclaim.clone()).await;
-    desks.holds("first", "PodReady").await;
-    desks.make_session("second", reclaim).await;
-    desks.reason("second", "StorageReady", "HomeInUse").await;
+    two_of_one_home(&desks).await;
     tokio::join!(desks.delete_session("first"), desks.delete_session("second"));
     wait_gone(&desks.sessions(), "first").await;
     wait_gone(&desks.sessions(), "second").await;

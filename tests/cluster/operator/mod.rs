@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use deskgate::crd::{Phase, VDISession, VDITemplate};
 use deskgate::manifests::{self, Values};
-use deskgate::operator::settings::{Lifetimes, Pace, Quotas, RouteSettings, Settings};
+use deskgate::operator::settings::{Pace, Settings};
 use deskgate::operator::{self, Replica, names};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -45,21 +45,8 @@ pub const PACE: Pace = Pace {
 
 /// An operator of one namespace, which is also its own.
 pub fn settings(namespace: &str) -> Settings {
-    Settings {
-        domain: "vdi.example.com".to_owned(),
-        namespaces: vec![namespace.to_owned()],
-        own_namespace: namespace.to_owned(),
-        gateway_image: "registry.example/deskgate:1".to_owned(),
-        gateway_pull_policy: None,
-        route: RouteSettings::default(),
-        forward_auth: None,
-        node_address: None,
-        ingress_probe: None,
-        quotas: Quotas::default(),
-        concurrency: 8,
-        pace: PACE,
-        certificates: Lifetimes::default(),
-    }
+    let settings = Settings::new("vdi.example.com", namespace, "registry.example/deskgate:1");
+    Settings { concurrency: 8, pace: PACE, ..settings }
 }
 
 /// A replica that runs until it is dropped, which is a crash: nothing is given back.
