@@ -22,6 +22,10 @@ const GUESS: Size = Size { width: 1280, height: 720 };
 /// A frame that takes more than one part in this many of its bits had too few of them.
 const STARVED: usize = 3;
 
+/// Most parts that are owed: what an encoder spends above its part for good, as it does on a film at fewer frames a second
+/// than the limit, is no debt that could ever be paid.
+const OWED: usize = 60;
+
 /// PURE. Whether bits are short. What a frame takes beyond its part is paid back by the next ones, which are the smaller
 /// for it and yet have nothing to be proud of.
 #[derive(Default)]
@@ -31,7 +35,7 @@ struct Allowance {
 
 impl Allowance {
     fn is_short(&mut self, bytes: usize, frame_bytes: usize) -> bool {
-        self.debt = (self.debt + bytes).saturating_sub(frame_bytes);
+        self.debt = (self.debt + bytes).saturating_sub(frame_bytes).min(frame_bytes * OWED);
         self.debt > 0 || bytes * STARVED >= frame_bytes
     }
 }
@@ -327,5 +331,22 @@ impl Renditions {
                 link.tell(Command::Rendition { rendition: id, event });
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is given 2.5 times a frame's part (`media/budget.rs`).
+    #[test]
+    fn a_film_leaves_no_debt_for_half_an_hour() {
+        let part = frame_bytes(8_000, 60);
+        let mut allowance = Allowance::default();
+        for _ in 0..24 * 60 * 10 {
+            allowance.is_short(part * 60 / 24, part);
+        }
+        let repeats = (0..100_000).take_while(|_| allowance.is_short(40, part)).count();
+        assert!((1..100).contains(&repeats), "{repeats} repeats, 20 of them a second");
     }
 }

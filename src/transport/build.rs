@@ -25,7 +25,7 @@ use rtc::shared::error::{Error, Result};
 use super::offer::{OfferError, VideoFormat, media_sections};
 use super::rtcp_guard::RtcpGuard;
 use super::srtp_keys::{PROFILES, SrtpKeys};
-use super::video::Negotiated;
+use super::video::{ExtensionId, Negotiated};
 use crate::frame::Codec;
 use crate::turn::relayed;
 use crate::wire::{CONTROL_CHANNEL, MAX_JSON_BYTES, MOTION_CHANNEL};
@@ -85,7 +85,7 @@ pub(super) fn answer(
 
 fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -> Result<Built> {
     let engine = media_engine(format)?;
-    let registry = Registry::new().with(Slot::from(3_500), RtcpGuard::new(now));
+    let registry = Registry::new().with(Slot::from(3_500), RtcpGuard::new(config.ssrc, now));
     let keys = SrtpKeys::new(rtc::crypto::default_provider().map_err(|e| Error::Crypto(e.to_string()))?);
     let mut pc = RTCPeerConnectionBuilder::new()
         .with_setting_engine(
@@ -150,7 +150,10 @@ fn build(config: &PeerConfig, format: &VideoFormat, offer: &str, now: Instant) -
         .iter()
         .find(|c| c.rtp_codec.mime_type.eq_ignore_ascii_case(&mime(format.codec)))
         .map_or(format.payload_type, |c| c.payload_type);
-    let extension = |uri| parameters.header_extensions.iter().find(|e| e.uri == uri).map(|e| e.id as u8);
+    let extension = |uri| {
+        let found = parameters.header_extensions.iter().find(|e| e.uri == uri)?;
+        ExtensionId::new(found.id)
+    };
     let negotiated = Negotiated {
         ssrc: config.ssrc,
         payload_type,

@@ -291,7 +291,9 @@ impl Congestion {
         let left = last.sent.saturating_sub(first.sent).max(0);
         let came = last.arrived.saturating_sub(first.arrived).max(0);
         let bytes: usize = late().map(|h| h.bytes).sum::<usize>().saturating_sub(first.bytes);
-        let is_fed = bytes > 0 && came as f64 > left as f64 * AT_ONCE;
+        // What fills no way does not tell how wide it is.
+        let sent = bytes as f64 * 8.0 / (left as f64 / 1e6).max(SPAN);
+        let is_fed = sent >= LEAST / 2.0 && came as f64 > left as f64 * AT_ONCE;
         is_fed.then(|| bytes as f64 * 8.0 / (came as f64 / 1e6).max(SPAN))
     }
 
@@ -586,5 +588,19 @@ mod tests {
             congestion.handle(&[Arrival { sent, arrived_us: Some(at), bytes: usize::from(u16::MAX) }], sent);
         }
         assert!(congestion.limit_kbps().is_none_or(|limit| limit >= 250));
+    }
+
+    #[test]
+    fn a_still_screen_tells_nothing_of_what_a_way_carries() {
+        let start = Instant::now();
+        let ms = |ms: u64| start + Duration::from_millis(ms);
+        let mut congestion = Congestion::new(start);
+        // 120 bytes five times a second: 5 kbit/s. For 1.6 s somebody else's packets make them 100 ms later.
+        for i in 0..100_u64 {
+            let (sent, late) = (i * 200, if (50..58).contains(&i) { 100 } else { 0 });
+            let arrived_us = Some((sent + 10 + late) as i64 * 1_000);
+            congestion.handle(&[Arrival { sent: ms(sent), arrived_us, bytes: 120 }], ms(sent + 20 + late));
+        }
+        assert!(congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{congestion:?}");
     }
 }

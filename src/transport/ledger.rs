@@ -66,7 +66,8 @@ impl Ledger {
             let arrived_us = *told(sent)?;
             Some(Arrival { sent: sent.at, arrived_us, bytes: sent.size.into() })
         };
-        self.sent.range(start..).take(report.times.len()).filter_map(heard).collect()
+        let numbered = self.sent.range(start..).filter(|sent| sent.number.is_some());
+        numbered.take(report.times.len()).filter_map(heard).collect()
     }
 
     /// Packets, bytes and retransmissions since the start.
@@ -91,5 +92,18 @@ mod tests {
         // Eleven packets of 10 kbit lie within [900 ms, 1900 ms].
         assert_eq!(ledger.bitrate(now, Duration::from_secs(1)), 110_000);
         assert_eq!(ledger.totals(), (20, 25_000, 1));
+    }
+
+    #[test]
+    fn packets_without_a_number_hide_no_arrivals() {
+        let at = Instant::now();
+        let mut ledger = Ledger::default();
+        let mut record =
+            |number| ledger.record(Sent { number, size: 100, at, retransmission: number.is_none() });
+        record(Some(0));
+        (0..5).for_each(|_| record(None));
+        (1..4).for_each(|n| record(Some(n)));
+        let report = Arrivals { first: 0, times: vec![Some(1), Some(2), None, Some(4)] };
+        assert_eq!(ledger.arrivals(&report).len(), 4);
     }
 }

@@ -243,7 +243,7 @@ impl Peer {
         self.awaits_keyframe = false;
         let last = frame.payloads.len().saturating_sub(1);
         for (i, payload) in frame.payloads.iter().enumerate() {
-            match sender.send(now, timestamp, i == last, payload) {
+            match sender.send(timestamp, i == last, payload) {
                 Ok(packet) => self.media.push_back(packet),
                 Err(error) => tracing::debug!(%error, "RTP packet left out"),
             }
@@ -260,7 +260,8 @@ impl Peer {
     fn report(&mut self, now: Instant) {
         self.report_at = Some(now + REPORT_EVERY);
         let ntp = SystemInstant::unix2ntp(self.unix + now.saturating_duration_since(self.epoch));
-        let report = self.sender.as_ref().and_then(|sender| sender.report(now, ntp, CLOCK_HZ as u64));
+        let rtp_time = self.rtp_timestamp(now);
+        let report = self.sender.as_ref().and_then(|sender| sender.report(ntp, rtp_time));
         let video = self.video;
         if let (Some(report), Some(mut sender)) = (report, self.core().rtp_sender(video))
             && let Err(error) = sender.write_rtcp(now, vec![Box::new(report)])
@@ -401,3 +402,7 @@ impl Peer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;

@@ -22,6 +22,7 @@ const REPORTS: (u32, u32) = (100, 50);
 
 /// See the module.
 pub struct RtcpGuard {
+    video: u32,
     retransmissions: Bucket,
     reports: Bucket,
     read: VecDeque<TaggedPacket>,
@@ -29,10 +30,11 @@ pub struct RtcpGuard {
 }
 
 impl RtcpGuard {
-    /// With full budgets.
-    pub fn new(now: Instant) -> Self {
+    /// With full budgets; `video` is the SSRC of what is sent.
+    pub fn new(video: u32, now: Instant) -> Self {
         let bucket = |(rate, burst)| Bucket::new(rate, burst, now);
         Self {
+            video,
             retransmissions: bucket(RETRANSMISSIONS),
             reports: bucket(REPORTS),
             read: VecDeque::new(),
@@ -42,8 +44,11 @@ impl RtcpGuard {
 
     /// What of a packet may pass: nothing of what nobody acts on.
     fn admit(&mut self, packet: Box<dyn rtcp::Packet>, now: Instant) -> Option<Box<dyn rtcp::Packet>> {
-        if packet.as_any().is::<TransportLayerCc>() {
-            return self.reports.take(now).then_some(packet);
+        if let Some(report) = packet.as_any().downcast_ref::<TransportLayerCc>() {
+            // Browsers name the SSRC of the packet that came last. If that was a retransmission, `rtc` takes the report,
+            // and all that came with it, for somebody else's.
+            let report = TransportLayerCc { media_ssrc: self.video, ..report.clone() };
+            return self.reports.take(now).then(|| -> Box<dyn rtcp::Packet> { Box::new(report) });
         }
         let Some(nack) = packet.as_any().downcast_ref::<TransportLayerNack>() else {
             let asks =
@@ -126,7 +131,7 @@ mod tests {
     #[test]
     fn retransmissions_and_reports_have_budgets_and_the_rest_passes() {
         let start = Instant::now();
-        let mut guard = RtcpGuard::new(start);
+        let mut guard = RtcpGuard::new(2, start);
         let nack = |pairs: usize| {
             let nacks = vec![NackPair { packet_id: 1, lost_packets: 0xffff }; pairs];
             Box::new(TransportLayerNack { sender_ssrc: 1, media_ssrc: 2, nacks })

@@ -122,10 +122,10 @@ impl Slot {
         stage: &mut SendStage,
         now: Instant,
     ) -> [Option<PeerEvent>; 2] {
+        // The core has sent DTLS there, or there were no keys and hence no packets.
+        let Some(pair) = self.selected else { return [None, None] };
         let Some(first) = self.peer.poll_media() else { return [None, None] };
         let mut full = false;
-        // The core has sent DTLS there, or there were no keys.
-        let Some(pair) = self.selected else { return [None, None] };
         let (from, to) = self.path_of(viewer, pair, paths).unwrap_or(pair);
         let news = self.uses((from, to), turn, now);
         let way = Way::of(turn, paths, (from, to), now);

@@ -88,7 +88,7 @@ impl Srtp {
     /// number, continued past 16 bits.
     ///
     /// # Errors
-    /// The cryptographic provider's.
+    /// The cryptographic provider's, and when this key has protected as many packets as one may (RFC 3711 §9.2).
     pub fn protect(
         &mut self,
         bytes: &mut BytesMut,
@@ -97,6 +97,9 @@ impl Srtp {
         ssrc: u32,
         index: u64,
     ) -> Result<(), CryptoError> {
+        if index >> 48 != 0 {
+            return Err(CryptoError::Provider("this key has protected 2^48 packets".to_owned()));
+        }
         // RFC 7714 §8.1 and RFC 3711 §4.1.1: the same, two bytes further on.
         let mut iv = [0; 16];
         iv[4..8].copy_from_slice(&ssrc.to_be_bytes());
@@ -178,5 +181,14 @@ pub(super) mod tests {
         assert_eq!(derived(ENCRYPTION, 16), hex("C61E7A93744F39EE10734AFE3FF7A087"));
         assert_eq!(derived(SALT, 14), hex("30CBBC08863D8C85D49DB34A9AE1"));
         assert_eq!(derived(AUTHENTICATION, 20), hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4"));
+    }
+
+    #[test]
+    fn no_nonce_comes_again_after_2_to_the_48_packets() {
+        for profiles in PROFILES {
+            let (mut srtp, _) = pair(profiles);
+            let mut bytes = BytesMut::from(&[0x80, 96, 0, 5, 0, 0, 0, 5, 0, 0, 0, 9, 1, 2][..]);
+            assert!(srtp.protect(&mut bytes, 0, 12, 9, 1 << 48).is_err(), "{profiles:?}");
+        }
     }
 }

@@ -66,10 +66,17 @@ impl SrtpKeys {
     /// # Errors
     /// Before DTLS has made keys, or when the provider refuses them.
     pub fn take(&self) -> Result<Srtp, NoKeys> {
-        match std::mem::replace(&mut *self.state(), State::Taken) {
-            State::Complete(master, profile) => Ok(Srtp::new(self.provider.crypto(), profile, &master)?),
-            _ => Err(NoKeys::Underived),
-        }
+        let mut state = self.state();
+        let (master, profile) = match std::mem::replace(&mut *state, State::Taken) {
+            State::Complete(master, profile) => (master, profile),
+            // Too early is not for ever.
+            other => {
+                *state = other;
+                return Err(NoKeys::Underived);
+            }
+        };
+        drop(state);
+        Ok(Srtp::new(self.provider.crypto(), profile, &master)?)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -4,7 +4,6 @@
 //! the cost of what is here. It keeps everything else: ICE, DTLS, data channels, RTCP.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rtc::crypto::CryptoError;
@@ -34,10 +33,22 @@ pub struct Negotiated {
     pub payload_type: u8,
     /// SSRC and payload type of retransmissions; without, packets are sent again as they were.
     pub rtx: Option<(u32, u8)>,
-    /// Id of the playout-delay extension.
-    pub playout_delay: Option<u8>,
-    /// Id of the transport-wide sequence number.
-    pub transport_cc: Option<u8>,
+    /// The playout-delay extension.
+    pub playout_delay: Option<ExtensionId>,
+    /// The transport-wide sequence number.
+    pub transport_cc: Option<ExtensionId>,
+}
+
+/// Id of a header extension in its one-byte form (RFC 8285 §4.2): 1 to 14. One that was negotiated under another id is
+/// not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtensionId(u8);
+
+impl ExtensionId {
+    /// Nothing for an id that takes the two-byte form.
+    pub fn new(id: u16) -> Option<Self> {
+        u8::try_from(id).ok().filter(|id| (1..=14).contains(id)).map(Self)
+    }
 }
 
 /// One SRTP packet.
@@ -73,7 +84,6 @@ pub struct Video {
     kept: VecDeque<Kept>,
     packets: u32,
     octets: u32,
-    last: Option<(u32, Instant)>,
 }
 
 impl Video {
@@ -88,7 +98,6 @@ impl Video {
             kept: VecDeque::new(),
             packets: 0,
             octets: 0,
-            last: None,
         }
     }
 
@@ -96,13 +105,7 @@ impl Video {
     ///
     /// # Errors
     /// The cryptographic provider's.
-    pub fn send(
-        &mut self,
-        now: Instant,
-        timestamp: u32,
-        marker: bool,
-        payload: &Bytes,
-    ) -> Sealed<MediaPacket> {
+    pub fn send(&mut self, timestamp: u32, marker: bool, payload: &Bytes) -> Sealed<MediaPacket> {
         let kept = Kept { timestamp, marker, number: self.next_number(), payload: payload.clone() };
         let Negotiated { ssrc, payload_type, .. } = self.negotiated;
         let contents = self.seal((ssrc, payload_type), self.next, &kept, &[])?;
@@ -114,9 +117,6 @@ impl Video {
         self.kept.push_back(kept);
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(payload.len() as u32);
-        if self.last.is_none_or(|(last, _)| last != timestamp) {
-            self.last = Some((timestamp, now));
-        }
         Ok(MediaPacket { contents, number, retransmission: false })
     }
 
@@ -184,11 +184,11 @@ impl Video {
             bytes.put_u16(ONE_BYTE);
             bytes.put_u16(words);
         }
-        if let Some(id) = playout_delay {
+        if let Some(ExtensionId(id)) = playout_delay {
             // Minimum and maximum of 0: rendered on arrival, with no smoothing at all.
             bytes.put_slice(&[id << 4 | 2, 0, 0, 0]);
         }
-        if let Some(id) = transport_cc {
+        if let Some(ExtensionId(id)) = transport_cc {
             let [a, b] = kept.number.to_be_bytes();
             bytes.put_slice(&[id << 4 | 1, a, b, 0]);
         }
@@ -198,14 +198,12 @@ impl Video {
         Ok(bytes)
     }
 
-    /// What RTCP says of this stream (RFC 3550 §6.4.1), at `now`, which is `ntp_time`; nothing before the first packet.
-    pub fn report(&self, now: Instant, ntp_time: u64, clock_hz: u64) -> Option<SenderReport> {
-        let (timestamp, at) = self.last?;
-        let since = now.saturating_duration_since(at).as_micros() as u64 * clock_hz / 1_000_000;
-        Some(SenderReport {
+    /// What RTCP says of this stream (RFC 3550 §6.4.1): one moment by two clocks. Nothing before the first packet.
+    pub fn report(&self, ntp_time: u64, rtp_time: u32) -> Option<SenderReport> {
+        (!self.kept.is_empty()).then(|| SenderReport {
             ssrc: self.negotiated.ssrc,
             ntp_time,
-            rtp_time: timestamp.wrapping_add(since as u32),
+            rtp_time,
             packet_count: self.packets,
             octet_count: self.octets,
             ..Default::default()
@@ -223,8 +221,13 @@ mod tests {
     use super::*;
 
     fn video(rtx: Option<(u32, u8)>, sequence: u16) -> Video {
-        let negotiated =
-            Negotiated { ssrc: 9, payload_type: 96, rtx, playout_delay: Some(5), transport_cc: Some(3) };
+        let negotiated = Negotiated {
+            ssrc: 9,
+            payload_type: 96,
+            rtx,
+            playout_delay: ExtensionId::new(5),
+            transport_cc: ExtensionId::new(3),
+        };
         Video::new(pair(PROFILES[0]).0, negotiated, sequence)
     }
 
@@ -249,8 +252,7 @@ mod tests {
     #[test]
     fn packets_carry_what_was_negotiated() {
         let mut video = video(None, 65_535);
-        let now = Instant::now();
-        let sent: Vec<_> = (0..3).map(|n| video.send(now, 700, n == 2, &payload(n)).unwrap()).collect();
+        let sent: Vec<_> = (0..3).map(|n| video.send(700, n == 2, &payload(n)).unwrap()).collect();
         for (n, packet) in (0..).zip(decrypted(&sent)) {
             let header = &packet.header;
             assert_eq!((header.ssrc, header.payload_type, header.timestamp), (9, 96, 700));
@@ -259,16 +261,21 @@ mod tests {
             assert_eq!(packet.header.get_extension(5), Some(Bytes::from_static(&[0, 0, 0])));
             assert_eq!(packet.header.get_extension(3), Some(Bytes::copy_from_slice(&[0, n as u8])));
         }
-        let report = video.report(now + std::time::Duration::from_secs(1), 77, 90_000).unwrap();
+        let report = video.report(77, 90_700).unwrap();
         assert_eq!((report.ssrc, report.ntp_time, report.rtp_time), (9, 77, 90_700));
         assert_eq!((report.packet_count, report.octet_count), (3, 12));
     }
 
     #[test]
+    fn extension_ids_of_the_two_byte_form_are_not_mangled() {
+        assert_eq!([0, 15, 17, 257].map(ExtensionId::new), [None; 4]);
+        assert_eq!(ExtensionId::new(14), Some(ExtensionId(14)));
+    }
+
+    #[test]
     fn what_is_missed_is_sent_again_under_a_number_of_its_own() {
         let mut video = video(Some((10, 97)), 65_530);
-        let now = Instant::now();
-        (0..20).for_each(|n| drop(video.send(now, n, false, &payload(n)).unwrap()));
+        (0..20).for_each(|n| drop(video.send(n, false, &payload(n)).unwrap()));
         // The third packet, and the one eight after it, past the wrap; the last of them was never sent.
         let again = video.resend(&nack(65_532, 1 << 7 | 1 << 15)).unwrap();
         assert_eq!(again.len(), 3);
@@ -281,7 +288,7 @@ mod tests {
             assert_eq!(packet.payload[..], [&original[..], &payload(n)].concat());
             assert_eq!((sent.number, sent.retransmission), (Some(20 + i as u16), true));
         }
-        assert_eq!(video.send(now, 20, false, &payload(20)).unwrap().number, Some(23));
+        assert_eq!(video.send(20, false, &payload(20)).unwrap().number, Some(23));
         for unknown in
             [nack(65_529, 0), nack(15, 0), nack(5_000, 0), TransportLayerNack { media_ssrc: 8, ..nack(0, 0) }]
         {
@@ -292,16 +299,15 @@ mod tests {
     #[test]
     fn without_rtx_the_same_bytes_are_sent_again_and_history_is_bounded() {
         let mut video = video(None, 0);
-        let now = Instant::now();
         let sent: Vec<MediaPacket> =
-            (0..HISTORY as u32 + 100).map(|n| video.send(now, n, false, &payload(n)).unwrap()).collect();
+            (0..HISTORY as u32 + 100).map(|n| video.send(n, false, &payload(n)).unwrap()).collect();
         assert_eq!(video.kept.len(), HISTORY);
         assert!(video.resend(&nack(99, 0)).unwrap().is_empty());
         let again = video.resend(&nack(100, 0)).unwrap();
         assert_eq!(again[0].contents, sent[100].contents);
         assert_eq!((again[0].number, again[0].retransmission), (None, true));
         // And the stream goes on where it was.
-        let next = video.send(now, 7, false, &payload(7)).unwrap();
+        let next = video.send(7, false, &payload(7)).unwrap();
         assert_eq!(decrypted([&next])[0].header.sequence_number, HISTORY as u16 + 100);
     }
 }
