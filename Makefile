@@ -1,5 +1,5 @@
 # The commands of this repository. Each installs what it lacks (tools/setup).
-.PHONY: all demo test test-rust test-cluster test-web test-browser check bench fuzz web setup
+.PHONY: all demo test test-rust test-cluster test-traefik test-web test-browser check bench fuzz web setup
 
 all: setup web ## build the release binary, page inside
 	cargo build --release --locked
@@ -38,6 +38,11 @@ test-rust: setup-test web
 test-cluster: setup-test web
 	cargo test --locked --no-run --test cluster
 	tools/netns cargo test --locked --offline --no-fail-fast --test cluster
+
+test-traefik: setup-test web ## what needs a real Traefik, which takes 7 minutes to build; not part of `test`
+	tools/cluster traefik
+	cargo test --locked --no-run --test cluster
+	tools/netns cargo test --locked --offline --no-fail-fast --test cluster -- --ignored
 
 test-web: setup-test
 	npm --prefix web test --silent

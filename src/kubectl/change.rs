@@ -1,10 +1,10 @@
 //! PURE. Which patch does what was asked, and whether a session sleeps.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::crd::{RunState, VDISession};
-use crate::operator::names::{RESTART, SUSPENDED_AT, WAKE_AT};
+use crate::operator::names::{RESTART, WAKE_AT};
 use crate::operator::reason::Reason;
 use crate::operator::run::{self, Run};
 
@@ -29,18 +29,6 @@ impl Sleep {
     }
 }
 
-fn annotation<'a>(session: &'a VDISession, name: &str) -> Option<&'a str> {
-    session.metadata.annotations.as_ref()?.get(name).map(String::as_str)
-}
-
-fn time(session: &VDISession, name: &str) -> Option<Timestamp> {
-    annotation(session, name)?.parse().ok()
-}
-
-fn suspended_since(session: &VDISession) -> Option<Timestamp> {
-    session.status.as_ref()?.suspended_since.as_ref().map(|t| t.0)
-}
-
 /// Whether a session sleeps, and why: the operator's own rule. A suspension that it has not seen yet is newer than any
 /// wake request.
 pub fn sleep(session: &VDISession) -> Option<Sleep> {
@@ -49,14 +37,6 @@ pub fn sleep(session: &VDISession) -> Option<Sleep> {
         Run::Off(Reason::Suspended) => Some(Sleep::Asked),
         Run::Off(reason) => Some(Sleep::Operator(reason)),
     }
-}
-
-/// The time of a wake request. Later than every suspension that is known: clocks differ, and the newest wins.
-pub fn wake_time(session: &VDISession, now: Timestamp) -> Timestamp {
-    let suspensions = [suspended_since(session), time(session, SUSPENDED_AT)];
-    // Times in a status have whole seconds.
-    let after = |t: Timestamp| t.saturating_add(SignedDuration::from_secs(1)).unwrap_or(t);
-    suspensions.into_iter().flatten().map(after).fold(now, Timestamp::max)
 }
 
 /// What every patch begins with: the UID of the session that was looked at. The API server refuses the patch of
@@ -83,7 +63,7 @@ pub fn suspend(session: &VDISession) -> Value {
 
 /// Asks for the desktop without a change of the spec.
 pub fn wake(session: &VDISession, now: Timestamp) -> Value {
-    annotate(of(session), WAKE_AT, Some(wake_time(session, now).to_string()))
+    annotate(of(session), WAKE_AT, Some(run::wake_time(session, now).to_string()))
 }
 
 /// Lifts every suspension: the spec's and the operator's.
@@ -106,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::crd::{VDISessionSpec, VDISessionStatus};
-    use crate::operator::names::SUSPENDED_WHY;
+    use crate::operator::names::{SUSPENDED_AT, SUSPENDED_WHY};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + seconds).unwrap()
@@ -145,10 +125,10 @@ mod tests {
     #[test]
     fn a_wake_request_is_newer_than_any_suspension_even_if_this_clock_is_behind() {
         let both = session(Some(RunState::Suspended), Some(50), &[(SUSPENDED_AT, at(60).to_string())]);
-        assert_eq!(wake_time(&both, at(10)), at(61));
-        assert_eq!(wake_time(&both, at(100)), at(100));
+        assert_eq!(run::wake_time(&both, at(10)), at(61));
+        assert_eq!(run::wake_time(&both, at(100)), at(100));
         let mut woken = both.clone();
-        let time = wake_time(&both, at(10)).to_string();
+        let time = run::wake_time(&both, at(10)).to_string();
         woken.metadata.annotations.as_mut().unwrap().insert(WAKE_AT.to_owned(), time);
         assert_eq!(sleep(&woken), None);
     }

@@ -1,6 +1,7 @@
 //! PURE. Quotas: who is admitted. The first N that are to run, by age; the rest wait, and are told for whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -40,99 +41,149 @@ pub enum Admission {
     },
 }
 
-/// A limit, and what counts against it.
-struct Limit<'a> {
-    what: String,
-    most: u32,
-    reason: Reason,
-    counts: Box<dyn Fn(&Candidate) -> bool + 'a>,
+/// What quotas say of all sessions that are to run.
+#[derive(Debug, Default)]
+pub struct Admissions(HashMap<String, Admission>);
+
+impl Admissions {
+    /// What they say of the session of `uid`. One that is not to run is admitted: it takes nothing.
+    pub fn of(&self, uid: &str) -> Admission {
+        self.0.get(uid).cloned().unwrap_or(Admission::Admitted)
+    }
 }
 
-/// Says whether the session of `uid` is admitted among all that are to run. One that is not among them is admitted:
-/// it takes nothing.
-pub fn admit(candidates: &[Candidate], uid: &str, quotas: &Quotas) -> Admission {
-    let Some(own) = candidates.iter().find(|c| c.uid == uid) else { return Admission::Admitted };
-    let own_limits = limits(quotas, own);
-    if own_limits.is_empty() {
-        return Admission::Admitted;
-    }
+/// Who shares a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Sharers<'a> {
+    User(&'a str),
+    UserOfTemplate(&'a str, &'a str),
+    Template(&'a str),
+}
+
+/// What a limit is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Good {
+    Sessions,
+    GpuSlices,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Limit<'a> {
+    sharers: Sharers<'a>,
+    good: Good,
+    most: u32,
+}
+
+/// What has been given of a limit: to whom, and how much.
+#[derive(Default)]
+struct Given<'a> {
+    sum: u32,
+    holders: BTreeMap<&'a str, u32>,
+}
+
+/// Says who is admitted of all that are to run.
+pub fn admit(candidates: &[Candidate], quotas: &Quotas) -> Admissions {
     let mut queue: Vec<&Candidate> = candidates.iter().collect();
     queue.sort_by_key(|c| (!c.has_pod, c.created, c.uid.as_str()));
-    // Who waits for one limit takes nothing of another: else two that wait would keep each other out.
-    let mut admitted: Vec<&Candidate> = Vec::new();
+    let mut given: HashMap<Limit<'_>, Given<'_>> = HashMap::new();
+    let mut admissions = HashMap::new();
     for candidate in queue {
-        let refused = limits(quotas, candidate).into_iter().find(|limit| {
-            let taken: u32 = admitted.iter().filter(|a| (limit.counts)(a)).map(|a| weight(limit, a)).sum();
-            taken + weight(limit, candidate) > limit.most
-        });
-        match refused {
-            None if candidate.uid == uid => return Admission::Admitted,
-            None => admitted.push(candidate),
-            Some(limit) if candidate.uid == uid => return waits(&limit, &admitted, own),
-            Some(_) => {}
-        }
+        let limits = limits(quotas, candidate);
+        let is_full = |limit: &&Limit<'_>| {
+            let sum = given.get(*limit).map_or(0, |given| given.sum);
+            sum.saturating_add(limit.good.of(candidate)) > limit.most
+        };
+        let admission = match limits.iter().find(is_full) {
+            Some(limit) => limit.waits(given.get(limit), candidate),
+            // Who waits for one limit takes nothing of another: else two that wait would keep each other out.
+            None => {
+                for limit in limits {
+                    given.entry(limit).or_default().add(candidate, limit.good);
+                }
+                Admission::Admitted
+            }
+        };
+        admissions.insert(candidate.uid.clone(), admission);
     }
-    Admission::Admitted
+    Admissions(admissions)
 }
 
-fn weight(limit: &Limit<'_>, candidate: &Candidate) -> u32 {
-    if limit.reason == Reason::GpuQuotaExceeded { candidate.gpu } else { 1 }
-}
-
+/// The limits that a session falls under, in the order in which they are told.
 fn limits<'a>(quotas: &Quotas, own: &'a Candidate) -> Vec<Limit<'a>> {
     let template = quotas.templates.get(&own.template);
-    let (user, kind) = (own.user.as_str(), own.template.as_str());
-    let mut limits = Vec::new();
-    let mut add = |most: Option<u32>, what: String, reason, counts: Box<dyn Fn(&Candidate) -> bool + 'a>| {
-        if let Some(most) = most {
-            limits.push(Limit { what, most, reason, counts });
-        }
-    };
-    let sessions = Reason::SessionQuotaExceeded;
-    add(quotas.sessions_per_user, format!("sessions of {user}"), sessions, Box::new(move |c| c.user == user));
-    add(
-        template.and_then(|t| t.sessions_per_user),
-        format!("sessions of {user} from template {kind}"),
-        sessions,
-        Box::new(move |c| c.user == user && c.template == kind),
-    );
-    add(
-        template.and_then(|t| t.sessions),
-        format!("sessions from template {kind}"),
-        sessions,
-        Box::new(move |c| c.template == kind),
-    );
-    if own.gpu > 0 {
-        let gpu = Reason::GpuQuotaExceeded;
-        add(quotas.gpu_per_user, format!("GPU slices of {user}"), gpu, Box::new(move |c| c.user == user));
-        add(
-            template.and_then(|t| t.gpu),
-            format!("GPU slices of template {kind}"),
-            gpu,
-            Box::new(move |c| c.template == kind),
-        );
-    }
-    limits
+    let of_user = Sharers::User(&own.user);
+    let of_template = Sharers::Template(&own.template);
+    let of_both = Sharers::UserOfTemplate(&own.user, &own.template);
+    let all = [
+        (of_user, Good::Sessions, quotas.sessions_per_user),
+        (of_both, Good::Sessions, template.and_then(|t| t.sessions_per_user)),
+        (of_template, Good::Sessions, template.and_then(|t| t.sessions)),
+        (of_user, Good::GpuSlices, quotas.gpu_per_user),
+        (of_template, Good::GpuSlices, template.and_then(|t| t.gpu)),
+    ];
+    all.into_iter()
+        .filter(|(_, good, _)| good.of(own) > 0)
+        .filter_map(|(sharers, good, most)| most.map(|most| Limit { sharers, good, most }))
+        .collect()
 }
 
-fn waits(limit: &Limit<'_>, admitted: &[&Candidate], own: &Candidate) -> Admission {
-    let mut holders: BTreeMap<&str, u32> = BTreeMap::new();
-    for holder in admitted.iter().filter(|a| (limit.counts)(a) && weight(limit, a) > 0) {
-        holders.insert(&holder.name, weight(limit, holder));
+impl Good {
+    const fn of(self, candidate: &Candidate) -> u32 {
+        match self {
+            Self::Sessions => 1,
+            Self::GpuSlices => candidate.gpu,
+        }
     }
-    const SHOWN: usize = 5;
-    let mut names: Vec<String> = holders
-        .iter()
-        .take(SHOWN)
-        .map(|(name, n)| if *n > 1 { format!("{name} ({n})") } else { (*name).to_owned() })
-        .collect();
-    if holders.len() > SHOWN {
-        names.push(format!("{} more", holders.len() - SHOWN));
+}
+
+impl<'a> Given<'a> {
+    fn add(&mut self, holder: &'a Candidate, good: Good) {
+        self.sum = self.sum.saturating_add(good.of(holder));
+        self.holders.insert(&holder.name, good.of(holder));
     }
-    let held = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
-    let wanted = weight(limit, own);
-    let message = format!("at most {} {}, {wanted} wanted; held by {held}", limit.most, limit.what);
-    Admission::Waits { reason: limit.reason, message }
+}
+
+impl Limit<'_> {
+    fn waits(&self, given: Option<&Given<'_>>, own: &Candidate) -> Admission {
+        let reason = match self.good {
+            Good::Sessions => Reason::SessionQuotaExceeded,
+            Good::GpuSlices => Reason::GpuQuotaExceeded,
+        };
+        let (most, wanted) = (self.most, self.good.of(own));
+        let held = given.map_or_else(|| "nobody".to_owned(), Given::text);
+        Admission::Waits {
+            reason,
+            message: format!("at most {most} {self}, {wanted} wanted; held by {held}"),
+        }
+    }
+}
+
+impl fmt::Display for Limit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, from) = match self.good {
+            Good::Sessions => ("sessions", "from template"),
+            Good::GpuSlices => ("GPU slices", "of template"),
+        };
+        match self.sharers {
+            Sharers::User(user) => write!(f, "{what} of {user}"),
+            Sharers::UserOfTemplate(user, template) => write!(f, "{what} of {user} {from} {template}"),
+            Sharers::Template(template) => write!(f, "{what} {from} {template}"),
+        }
+    }
+}
+
+impl Given<'_> {
+    fn text(&self) -> String {
+        const SHOWN: usize = 5;
+        let named = self.holders.iter().take(SHOWN);
+        let mut names: Vec<String> = named
+            .map(|(name, n)| if *n > 1 { format!("{name} ({n})") } else { (*name).to_owned() })
+            .collect();
+        if self.holders.len() > SHOWN {
+            names.push(format!("{} more", self.holders.len() - SHOWN));
+        }
+        names.join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -161,12 +212,12 @@ mod tests {
             candidate(4, "bob", "t", 0),
         ];
         let quotas = Quotas { sessions_per_user: Some(2), ..Quotas::default() };
-        assert_eq!(admit(&all, "uid-1", &quotas), Admission::Admitted);
-        assert_eq!(admit(&all, "uid-2", &quotas), Admission::Admitted);
-        assert_eq!(admit(&all, "uid-4", &quotas), Admission::Admitted);
+        assert_eq!(admit(&all, &quotas).of("uid-1"), Admission::Admitted);
+        assert_eq!(admit(&all, &quotas).of("uid-2"), Admission::Admitted);
+        assert_eq!(admit(&all, &quotas).of("uid-4"), Admission::Admitted);
         let message = "at most 2 sessions of alice, 1 wanted; held by desks/s1, desks/s2".to_owned();
         assert_eq!(
-            admit(&all, "uid-3", &quotas),
+            admit(&all, &quotas).of("uid-3"),
             Admission::Waits { reason: Reason::SessionQuotaExceeded, message }
         );
     }
@@ -176,8 +227,8 @@ mod tests {
         let quotas = Quotas { sessions_per_user: Some(1), ..Quotas::default() };
         let runs = Candidate { has_pod: true, ..candidate(2, "alice", "t", 0) };
         let all = [candidate(1, "alice", "t", 0), runs];
-        assert!(matches!(admit(&all, "uid-1", &quotas), Admission::Waits { .. }));
-        assert_eq!(admit(&all, "uid-2", &quotas), Admission::Admitted);
+        assert!(matches!(admit(&all, &quotas).of("uid-1"), Admission::Waits { .. }));
+        assert_eq!(admit(&all, &quotas).of("uid-2"), Admission::Admitted);
     }
 
     #[test]
@@ -190,17 +241,23 @@ mod tests {
         };
         let all = [candidate(1, "alice", "t", 1), candidate(2, "alice", "t", 1), candidate(3, "bob", "t", 0)];
         assert!(matches!(
-            admit(&all, "uid-2", &quotas),
+            admit(&all, &quotas).of("uid-2"),
             Admission::Waits { reason: Reason::GpuQuotaExceeded, .. }
         ));
-        assert_eq!(admit(&all, "uid-3", &quotas), Admission::Admitted, "uid-2 holds no seat of the template");
+        assert_eq!(
+            admit(&all, &quotas).of("uid-3"),
+            Admission::Admitted,
+            "uid-2 holds no seat of the template"
+        );
     }
 
     #[test]
     fn without_quotas_everybody_is_admitted() {
-        assert_eq!(admit(&[candidate(1, "a", "t", 9)], "uid-1", &Quotas::default()), Admission::Admitted);
+        let one = [candidate(1, "a", "t", 9)];
+        assert_eq!(admit(&one, &Quotas::default()).of("uid-1"), Admission::Admitted);
         let quotas = Quotas { sessions_per_user: Some(0), ..Quotas::default() };
-        assert_eq!(admit(&[], "uid-1", &quotas), Admission::Admitted, "a suspended session takes nothing");
-        assert!(matches!(admit(&[candidate(1, "a", "t", 0)], "uid-1", &quotas), Admission::Waits { .. }));
+        assert_eq!(admit(&[], &quotas).of("uid-1"), Admission::Admitted, "a suspended session takes nothing");
+        let Admission::Waits { message, .. } = admit(&one, &quotas).of("uid-1") else { panic!("admitted") };
+        assert_eq!(message, "at most 0 sessions of a, 1 wanted; held by nobody");
     }
 }

@@ -10,6 +10,7 @@ use super::gateways::Gateways;
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::names;
+use super::roll::Roll;
 use super::settings::Settings;
 use super::stores::Stores;
 use super::webhook::serve::Shown;
@@ -26,6 +27,8 @@ pub struct Context {
     pub gateways: Gateways,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Who is admitted.
+    pub roll: Roll,
     /// What our own writes answered.
     pub memory: Memory,
     /// What the webhook shows in handshakes.
@@ -53,6 +56,7 @@ impl Context {
             settings,
             stores,
             metrics,
+            roll: Roll::default(),
             memory: Memory::default(),
             certificate: Arc::default(),
             tries: Mutex::default(),

@@ -1,6 +1,5 @@
 //! Reads what is known of a session from the stores, and asks its gateway and its route when that is due.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,16 +8,15 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use super::admit::{self, Admission, Candidate};
+use super::admit::Admission;
 use super::context::Context;
-use super::effective::Effective;
 use super::gateways::Target;
 use super::homes::{self, Claimant};
 use super::run::{self, Run};
 use super::snapshot::{Child, RouteProbe, Snapshot};
 use super::stores::Space;
 use super::{names, pods, probe, validate};
-use crate::crd::{VDISession, VDITemplate};
+use crate::crd::VDISession;
 use crate::inject::CONTAINER;
 
 /// Everything that is known of a session at `now`.
@@ -92,33 +90,7 @@ fn last_seen(event: &Event) -> Option<Timestamp> {
 }
 
 fn admission(context: &Context, uid: &str, now: Timestamp) -> Admission {
-    let quotas = &context.settings.quotas;
-    if *quotas == super::settings::Quotas::default() {
-        return Admission::Admitted;
-    }
-    let mut effective_of = Resolver::new(context);
-    let mut candidates = Vec::new();
-    for space in context.stores.spaces.values() {
-        for session in space.sessions.state() {
-            let leaves = session.metadata.deletion_timestamp.is_some();
-            if leaves || run::wanted(&session, now) != Run::On {
-                continue;
-            }
-            // What cannot start takes nothing.
-            let Some(effective) = effective_of.get(&session) else { continue };
-            let uid = session.uid().unwrap_or_default();
-            candidates.push(Candidate {
-                has_pod: pod_of(space, &session).ours().is_some(),
-                uid,
-                name: format!("{}/{}", space.namespace, session.name_any()),
-                user: session.spec.user.clone(),
-                template: session.spec.template.clone(),
-                gpu: effective.compute.slices(),
-                created: created(&session),
-            });
-        }
-    }
-    admit::admit(&candidates, uid, quotas)
+    context.roll.admission(&context.stores, &context.settings.quotas, uid, now)
 }
 
 fn home_holder(
@@ -128,7 +100,8 @@ fn home_holder(
     claim: &str,
     now: Timestamp,
 ) -> Option<String> {
-    let mut effective_of = Resolver::new(context);
+    // All of these sessions are of one template.
+    let template = context.stores.templates.get(&ObjectRef::new(&own.spec.template));
     let mut claimants = Vec::new();
     for session in space.sessions.state() {
         if session.spec.user != own.spec.user || session.spec.template != own.spec.template {
@@ -139,8 +112,8 @@ fn home_holder(
         let has_pod = pod.ours().is_some_and(|pod| pods::mounts(pod, claim));
         let runs = session.metadata.deletion_timestamp.is_none() && run::wanted(&session, now) == Run::On;
         // Who waits for a quota does not keep those waiting whom it does not concern.
-        let mut wants = || {
-            effective_of.get(&session).is_some_and(|e| e.home.is_some())
+        let wants = || {
+            validate::validate(&session, template.as_deref()).is_ok_and(|e| e.home.is_some())
                 && admission(context, &uid, now) == Admission::Admitted
         };
         if has_pod || (runs && wants()) {
@@ -156,37 +129,16 @@ fn home_holder(
     homes::holder(&claimants, own.metadata.uid.as_deref()?, claim).map(str::to_owned)
 }
 
-fn pod_of(space: &Space, session: &VDISession) -> Child<Pod> {
+/// The pod of a session.
+pub(super) fn pod_of(space: &Space, session: &VDISession) -> Child<Pod> {
     let name = names::child(&session.name_any());
     let pod = space.pods.get(&ObjectRef::new(&name).within(&space.namespace));
     Child::of(pod, &session.uid().unwrap_or_default())
 }
 
-fn created(session: &VDISession) -> Timestamp {
+/// Age, as it decides who goes first.
+pub(super) fn created(session: &VDISession) -> Timestamp {
     session.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |t| t.0)
-}
-
-/// Looks templates up once.
-struct Resolver<'a> {
-    context: &'a Context,
-    templates: HashMap<String, Option<Arc<VDITemplate>>>,
-}
-
-impl<'a> Resolver<'a> {
-    fn new(context: &'a Context) -> Self {
-        Self { context, templates: HashMap::new() }
-    }
-
-    fn get(&mut self, session: &VDISession) -> Option<Effective> {
-        let name = &session.spec.template;
-        let stores = &self.context.stores;
-        let template = self
-            .templates
-            .entry(name.clone())
-            .or_insert_with(|| stores.templates.get(&ObjectRef::new(name)))
-            .as_deref();
-        validate::validate(session, template).ok()
-    }
 }
 
 /// The gateway of a session's pod, if it listens already.
@@ -207,7 +159,7 @@ async fn look_at_gateway(context: &Context, snapshot: &mut Snapshot, now: Timest
     let pace = &context.settings.pace;
     let interval = match snapshot.gateway_state() {
         Some(Ok(state)) if state.streams() => pace.gateway_running,
-        _ => pace.gateway_starting,
+        _ => snapshot.until_gateway_look(pace, now),
     };
     let asked = snapshot.gateway.as_ref().filter(|g| g.pod_uid == target.pod_uid).map(|g| g.asked);
     // A little early is on time: the timer that led here was rounded.
@@ -228,7 +180,7 @@ async fn look_at_route(context: &Context, snapshot: &mut Snapshot, now: Timestam
     let pace = &context.settings.pace;
     let last = context.gateways.last_probe(&uid);
     let fresh = last.filter(|(at, probe)| {
-        let interval = if *probe == RouteProbe::Leads { pace.gateway_running } else { pace.gateway_starting };
+        let interval = probe.until_look(pace, now);
         now.duration_since(*at) < interval.mul_f64(0.9).try_into().unwrap_or_default()
     });
     snapshot.probe = match fresh {
@@ -236,9 +188,7 @@ async fn look_at_route(context: &Context, snapshot: &mut Snapshot, now: Timestam
         None => {
             let namespace = snapshot.session.namespace().unwrap_or_default();
             let host = names::host(&namespace, &snapshot.name(), &context.settings.domain);
-            let found = probe::route(url, &host, &uid).await;
-            context.gateways.probed(&uid, now, found.clone());
-            found
+            context.gateways.probed(&uid, now, probe::route(url, &host, &uid).await)
         }
     };
 }

@@ -131,6 +131,7 @@ pub fn streaming(viewers: u32, idle: u64) -> GatewayView {
     GatewayView {
         pod_uid: POD_UID.to_owned(),
         asked: at(2),
+        trouble_since: None,
         answer: Ok(GatewayState {
             encoder: Some("x264enc".to_owned()),
             viewers,

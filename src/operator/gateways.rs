@@ -12,7 +12,7 @@ use hyper::http::response::Parts;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{Api, Client};
 use serde::Deserialize;
 use thiserror::Error;
@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::names;
-use super::snapshot::{GatewayState, GatewayView};
+use super::snapshot::{GatewayState, GatewayView, RouteProbe};
 use crate::inject::SECRET_KEY;
 use crate::token::{self, Claims};
 use crate::wire::api::{Activity, NoticeRequest, Status, Stream};
@@ -32,6 +32,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 const LARGEST: usize = 256 * 1024;
 /// How long the operator's token is good for: one call.
 const TOKEN_LIFE: u64 = 60;
+
+/// How long a key is good for checking visitors' tokens.
+const VISITORS_KEY: SignedDuration = SignedDuration::from_secs(10);
+/// How long a Secret that could not be read is not read again for visitors.
+const UNREAD_KEY: SignedDuration = SignedDuration::from_secs(2);
 
 /// Where notices are posted.
 const NOTICE: &str = "/api/notice";
@@ -73,13 +78,17 @@ pub enum GatewayError {
 pub struct Gateways {
     client: Client,
     known: Mutex<HashMap<String, Known>>,
+    /// One Secret at a time is read for visitors, whose requests are strangers'.
+    for_visitors: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Default)]
 struct Known {
     key: Option<Vec<u8>>,
+    /// What was read for visitors, and when; nothing if it could not be read.
+    visitors_key: Option<(Timestamp, Option<Vec<u8>>)>,
     view: Option<GatewayView>,
-    probed: Option<(Timestamp, super::snapshot::RouteProbe)>,
+    probed: Option<(Timestamp, RouteProbe)>,
     warned: Option<String>,
 }
 
@@ -101,7 +110,7 @@ pub struct Target {
 impl Gateways {
     /// With the client that reads Secrets.
     pub fn new(client: Client) -> Self {
-        Self { client, known: Mutex::default() }
+        Self { client, known: Mutex::default(), for_visitors: tokio::sync::Mutex::default() }
     }
 
     fn with<T>(&self, uid: &str, act: impl FnOnce(&mut Known) -> T) -> T {
@@ -130,21 +139,36 @@ impl Gateways {
     }
 
     /// What Traefik said last, and when.
-    pub fn last_probe(&self, session_uid: &str) -> Option<(Timestamp, super::snapshot::RouteProbe)> {
+    pub fn last_probe(&self, session_uid: &str) -> Option<(Timestamp, RouteProbe)> {
         self.known(session_uid, |known| known.probed.clone())
     }
 
-    /// Remembers what Traefik said.
-    pub fn probed(&self, session_uid: &str, at: Timestamp, probe: super::snapshot::RouteProbe) {
-        self.with(session_uid, |known| known.probed = Some((at, probe)));
+    /// Remembers what Traefik said: nothing wrong, or why the route does not lead to the session.
+    pub fn probed(&self, session_uid: &str, now: Timestamp, answer: Result<(), String>) -> RouteProbe {
+        self.with(session_uid, |known| {
+            let probe = match (answer, &known.probed) {
+                (Ok(()), _) => RouteProbe::Leads,
+                (Err(why), Some((_, RouteProbe::Fails { since, .. }))) => {
+                    RouteProbe::Fails { why, since: *since }
+                }
+                (Err(why), _) => RouteProbe::Fails { why, since: now },
+            };
+            known.probed = Some((now, probe.clone()));
+            probe
+        })
     }
 
     /// Asks a gateway, and remembers what it says.
     pub async fn ask(&self, target: &Target, now: Timestamp) -> GatewayView {
         let answer = self.state(target, now).await.map_err(|error| error.to_string());
-        let view = GatewayView { pod_uid: target.pod_uid.clone(), asked: now, answer };
-        self.with(&target.session_uid, |known| known.view = Some(view.clone()));
-        view
+        let is_trouble = !matches!(&answer, Ok(state) if state.streams());
+        self.with(&target.session_uid, |known| {
+            let before = known.view.as_ref().filter(|view| view.pod_uid == target.pod_uid);
+            let trouble_since = is_trouble.then(|| before.and_then(|view| view.trouble_since).unwrap_or(now));
+            let view = GatewayView { pod_uid: target.pod_uid.clone(), asked: now, trouble_since, answer };
+            known.view = Some(view.clone());
+            view
+        })
     }
 
     async fn state(&self, target: &Target, now: Timestamp) -> Result<GatewayState, GatewayError> {
@@ -178,6 +202,32 @@ impl Gateways {
         self.call(target, Method::POST, NOTICE, &bearer, text).await?;
         self.with(&target.session_uid, |known| known.warned = Some(mark));
         Ok(())
+    }
+
+    /// The key that a visitor's token is checked with. However many ask, a session's Secret is read once in
+    /// [`VISITORS_KEY`]: a key that was made anew counts that late.
+    ///
+    /// # Errors
+    /// Why the Secret could not be read; nothing more is known of a failure that is younger than [`UNREAD_KEY`].
+    pub async fn visitors_key(
+        &self,
+        session_uid: &str,
+        namespace: &str,
+        session: &str,
+    ) -> Result<Vec<u8>, String> {
+        let _turn = self.for_visitors.lock().await;
+        let now = Timestamp::now();
+        let recent = self.known(session_uid, |known| known.visitors_key.clone()).filter(|(read, key)| {
+            let lasts = if key.is_some() { VISITORS_KEY } else { UNREAD_KEY };
+            (SignedDuration::ZERO..lasts).contains(&now.duration_since(*read))
+        });
+        if let Some((_, key)) = recent {
+            return key.ok_or_else(|| "it could not be read a moment ago".to_owned());
+        }
+        let reading = tokio::time::timeout(PATIENCE, secret(&self.client, namespace, session)).await;
+        let key = reading.unwrap_or_else(|_| Err("the API server does not answer".to_owned()));
+        self.with(session_uid, |known| known.visitors_key = Some((now, key.clone().ok())));
+        key
     }
 
     /// A token that is good for a minute, signed with the session's own secret.
@@ -267,7 +317,7 @@ pub(super) async fn exchange(
 }
 
 /// The key that signs a session's tokens.
-pub(super) async fn secret(client: &Client, namespace: &str, session: &str) -> Result<Vec<u8>, String> {
+async fn secret(client: &Client, namespace: &str, session: &str) -> Result<Vec<u8>, String> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let name = names::child(session);
     let secret = api.get(&name).await.map_err(|error| error.to_string())?;

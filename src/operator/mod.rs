@@ -29,6 +29,7 @@ pub mod queue;
 pub mod reason;
 pub mod reconcile;
 pub mod refusal;
+pub mod roll;
 pub mod run;
 pub mod server;
 pub mod settings;

@@ -10,26 +10,21 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
 
 use super::gateways::{self, GatewayError};
-use super::snapshot::RouteProbe;
 use crate::anybody;
 use crate::wire::api::SESSION_UID;
 
 /// Asks the entry point at `url` for `/healthz` of `host`. Over `https` any certificate will do: the question is where
 /// the way leads, and nothing that is secret goes along it.
-pub async fn route(url: &str, host: &str, uid: &str) -> RouteProbe {
+///
+/// # Errors
+/// What is wrong with the route, in words for a condition.
+pub async fn route(url: &str, host: &str, uid: &str) -> Result<(), String> {
     match ask(url, host).await {
-        Ok((status, Some(answered))) if answered == uid => {
-            if status.is_success() {
-                RouteProbe::Leads
-            } else {
-                RouteProbe::Fails(format!("the gateway answers {status}"))
-            }
-        }
-        Ok((_, Some(_))) => RouteProbe::Fails(format!("another session's gateway answers for {host}")),
-        Ok((status, None)) => {
-            RouteProbe::Fails(format!("{host} does not lead to the gateway: {url} answers {status}"))
-        }
-        Err(error) => RouteProbe::Fails(format!("{url}: {error}")),
+        Ok((status, Some(answered))) if answered == uid && status.is_success() => Ok(()),
+        Ok((status, Some(answered))) if answered == uid => Err(format!("the gateway answers {status}")),
+        Ok((_, Some(_))) => Err(format!("another session's gateway answers for {host}")),
+        Ok((status, None)) => Err(format!("{host} does not lead to the gateway: {url} answers {status}")),
+        Err(error) => Err(format!("{url}: {error}")),
     }
 }
 

@@ -5,6 +5,7 @@
 //! echo.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -111,6 +112,7 @@ impl Lanes {
 pub struct Queue {
     lanes: Mutex<Lanes>,
     changed: Notify,
+    marks: AtomicU64,
 }
 
 impl Queue {
@@ -121,8 +123,14 @@ impl Queue {
 
     /// Something happened to a session.
     pub fn mark(&self, session: impl Into<String>, urgency: Urgency) {
+        self.marks.fetch_add(1, Ordering::Release);
         self.lanes().mark(session.into(), urgency);
         self.changed.notify_one();
+    }
+
+    /// How often something has happened, whether anybody works here or not.
+    pub fn marks(&self) -> u64 {
+        self.marks.load(Ordering::Acquire)
     }
 
     /// Takes marks until the returned guard is dropped.

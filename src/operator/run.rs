@@ -32,10 +32,21 @@ fn instant(session: &VDISession, name: &str, now: Timestamp) -> Option<Timestamp
     (now.duration_until(at) <= SKEW).then_some(at)
 }
 
+/// Surely later, also by clocks of whole seconds, as those of a status are.
+fn after(at: Timestamp) -> Timestamp {
+    at.saturating_add(SignedDuration::from_secs(1)).unwrap_or(at)
+}
+
 /// The time of a suspension: later than the wake before it, whose clock may be ahead.
 pub fn sleep_time(session: &VDISession, now: Timestamp) -> Timestamp {
-    let after = |at: Timestamp| at.saturating_add(SignedDuration::from_secs(1)).unwrap_or(at);
     instant(session, names::WAKE_AT, now).map_or(now, |woken| now.max(after(woken)))
+}
+
+/// The time of a wake request: later than every suspension that is known, whose clock may be ahead.
+pub fn wake_time(session: &VDISession, now: Timestamp) -> Timestamp {
+    let remembered = session.status.as_ref().and_then(|s| s.suspended_since.as_ref()).map(|t| t.0);
+    let slept = instant(session, names::SUSPENDED_AT, Timestamp::MAX);
+    [remembered, slept].into_iter().flatten().map(after).fold(now, Timestamp::max)
 }
 
 /// Whether the session is to run. The operator never writes the spec: what it and visitors want are annotations, and

@@ -115,7 +115,7 @@ pub struct Pace {
     pub replace_most: Duration,
     /// Replacements in a row before the session is Failed.
     pub replacements: u32,
-    /// Between two looks at a gateway that does not stream yet.
+    /// Shortest time between two looks at a gateway that does not stream yet.
     pub gateway_starting: Duration,
     /// Shortest time between two looks at one that does.
     pub gateway_running: Duration,
@@ -123,6 +123,13 @@ pub struct Pace {
     pub warning: Duration,
     /// How long a deletion waits for the pod after its grace period.
     pub cleanup: Duration,
+}
+
+impl Pace {
+    /// Until the next look at what has not been as it is to be for so long: soon at first, ever more rarely later.
+    pub fn until_look(&self, trouble: Duration) -> Duration {
+        (trouble / 30).min(self.gateway_running).max(self.gateway_starting)
+    }
 }
 
 impl Default for Pace {

@@ -12,6 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
 use super::admit::Admission;
+use super::settings::Pace;
 use super::traefik::{IngressRoute, IngressRouteTCP};
 use crate::crd::{VDISession, VDITemplate};
 
@@ -72,6 +73,8 @@ pub struct GatewayView {
     pub pod_uid: String,
     /// When.
     pub asked: Timestamp,
+    /// Since when it has not streamed; `None`: it streams.
+    pub trouble_since: Option<Timestamp>,
     /// What it said, or why it did not.
     pub answer: Result<GatewayState, String>,
 }
@@ -112,7 +115,28 @@ pub enum RouteProbe {
     /// An answer that carries this session's UID.
     Leads,
     /// Something else came.
-    Fails(String),
+    Fails {
+        /// What.
+        why: String,
+        /// Since when that has been so.
+        since: Timestamp,
+    },
+}
+
+impl RouteProbe {
+    /// Until Traefik is asked again.
+    pub fn until_look(&self, pace: &Pace, now: Timestamp) -> Duration {
+        match self {
+            Self::Leads => pace.gateway_running,
+            Self::Fails { since, .. } => pace.until_look(span(Some(*since), now)),
+            Self::Off | Self::Due => pace.gateway_starting,
+        }
+    }
+}
+
+/// Time from `since` to `now`; none if it has not begun.
+fn span(since: Option<Timestamp>, now: Timestamp) -> Duration {
+    since.and_then(|since| now.duration_since(since).try_into().ok()).unwrap_or_default()
 }
 
 /// Everything that is known of one session.
@@ -170,10 +194,20 @@ impl Snapshot {
         self.session.annotations().get(annotation)?.parse().ok()
     }
 
+    /// What the gateway said, if it is of the present pod.
+    pub fn gateway_view(&self) -> Option<&GatewayView> {
+        let pod = self.pod.ours()?;
+        self.gateway.as_ref().filter(|g| pod.metadata.uid.as_deref() == Some(&g.pod_uid))
+    }
+
     /// The gateway's state, if it is of the present pod.
     pub fn gateway_state(&self) -> Option<&Result<GatewayState, String>> {
-        let pod = self.pod.ours()?;
-        self.gateway.as_ref().filter(|g| pod.metadata.uid.as_deref() == Some(&g.pod_uid)).map(|g| &g.answer)
+        self.gateway_view().map(|view| &view.answer)
+    }
+
+    /// Until the next look at a gateway that does not stream.
+    pub fn until_gateway_look(&self, pace: &Pace, now: Timestamp) -> Duration {
+        pace.until_look(span(self.gateway_view().and_then(|view| view.trouble_since), now))
     }
 
     /// The newest warning about an object, by its UID, with one of these reasons.

@@ -150,6 +150,11 @@ impl Stores {
         }
     }
 
+    /// A number that grows whenever something that sessions hang on has changed, after the stores have it.
+    pub fn changes(&self) -> u64 {
+        self.spaces.values().map(|space| space.queue.marks()).fold(0, u64::wrapping_add)
+    }
+
     /// Whether Traefik's kinds are served and watched.
     pub fn routes_are_served(&self) -> bool {
         self.routes() == Routes::Served
@@ -334,10 +339,19 @@ async fn follow<K>(
             Ok(None) => return,
             Err(error) => {
                 let kind = K::kind(&());
-                tracing::warn!(code = "watch_failed", %kind, %error, "a watch broke; it is begun anew");
+                if is_expired(&error) {
+                    tracing::debug!(code = "watch_expired", %kind, %error, "a watch is listed anew");
+                } else {
+                    tracing::warn!(code = "watch_failed", %kind, %error, "a watch broke; it is begun anew");
+                }
             }
         }
     }
+}
+
+/// Whether the API server has merely forgotten where the watch stood (410), as it does every few minutes.
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
 }
 
 /// A store with what its events touch. After a new list, what vanished meanwhile has been touched too: its deletion

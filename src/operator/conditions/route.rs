@@ -24,7 +24,7 @@ pub(super) fn route(snapshot: &Snapshot, decision: &Decision) -> Verdict {
             RouteProbe::Off => yes(Reason::NotProbed, "the route is there; it was not tried"),
             RouteProbe::Leads => yes(Reason::Routed, ""),
             RouteProbe::Due => no(Reason::ProbeFailed, "Traefik has not been asked yet"),
-            RouteProbe::Fails(why) => no(Reason::ProbeFailed, why.clone()),
+            RouteProbe::Fails { why, .. } => no(Reason::ProbeFailed, why.clone()),
         },
     }
 }

@@ -170,7 +170,7 @@ fn the_route_counts_once_it_leads_somewhere() {
     assert_eq!(route(&snapshot), (ConditionStatus::True, Reason::NotProbed));
     snapshot.probe = RouteProbe::Leads;
     assert_eq!(route(&snapshot), (ConditionStatus::True, Reason::Routed));
-    snapshot.probe = RouteProbe::Fails("404".to_owned());
+    snapshot.probe = RouteProbe::Fails { why: "404".to_owned(), since: at(0) };
     assert_eq!(route(&snapshot), (ConditionStatus::False, Reason::ProbeFailed));
     snapshot.slices.clear();
     assert_eq!(route(&snapshot), (ConditionStatus::False, Reason::NoReadyEndpoint));

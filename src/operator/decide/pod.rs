@@ -18,6 +18,8 @@ use crate::operator::{names, pods};
 
 /// How long a pod has to be ready before earlier failures are forgotten.
 const HEALED: Duration = Duration::from_secs(600);
+/// When to look again after a failure was counted, should nobody tell that it stands in the status.
+const COUNTED: Duration = Duration::from_secs(1);
 /// How long past its grace period a pod that is deleted may still be there before its node counts as lost.
 const OVERDUE: Duration = Duration::from_secs(60);
 
@@ -91,25 +93,25 @@ impl Decider<'_> {
 
     fn replace(&mut self, pod: &Pod) -> Stage {
         let message = failure(pod);
-        let counted = self.decision.replacements.pod_uid.is_some()
-            && self.decision.replacements.pod_uid == pod.metadata.uid;
-        if !counted {
-            let count = self.decision.replacements.count;
-            if count >= self.settings.pace.replacements {
-                return Stage::Exhausted { message };
-            }
+        let Replacements { count, pod_uid: counted, .. } = &self.decision.replacements;
+        if counted.is_some() && *counted == pod.metadata.uid {
+            self.delete_pod(pod);
+        } else if *count >= self.settings.pace.replacements {
+            return Stage::Exhausted { message };
+        } else {
+            // The status first, the pod at the next look: a crash between the two must not forget a failure.
             self.decision.replacements =
                 Replacements { count: count + 1, last: Some(self.now), pod_uid: pod.metadata.uid.clone() };
+            self.look_again_in(COUNTED);
         }
-        self.delete_pod(pod);
         Stage::BackOff { message }
     }
 
     fn mind_live_pod(&mut self, pod: &Pod, plans: Option<(&Plan<'_>, &Plan<'_>)>) -> Stage {
         self.look_again_in(self.gateway_interval(plans.map(|(plan, _)| plan.effective)));
         // Traefik takes a moment to load a route.
-        if matches!(self.snapshot.probe, RouteProbe::Due | RouteProbe::Fails(_)) {
-            self.look_again_in(self.settings.pace.gateway_starting);
+        if matches!(self.snapshot.probe, RouteProbe::Due | RouteProbe::Fails { .. }) {
+            self.look_again_in(self.snapshot.probe.until_look(&self.settings.pace, self.now));
         }
         if let Some((plan, around)) = plans {
             let wanted = build::pod::pod(plan);
@@ -138,7 +140,7 @@ impl Decider<'_> {
         }
     }
 
-    /// Between two looks at the gateway: often until it streams, then as often as idleness has to be noticed.
+    /// Between two looks at the gateway: often at first, until it streams, then as often as idleness has to be noticed.
     fn gateway_interval(&self, effective: Option<&Effective>) -> Duration {
         let pace = &self.settings.pace;
         match self.snapshot.gateway_state() {
@@ -146,7 +148,7 @@ impl Decider<'_> {
                 let idle = effective.and_then(|e| e.idle_timeout.span());
                 idle.map_or(pace.gateway_running, |idle| (idle / 20).max(pace.gateway_running))
             }
-            _ => pace.gateway_starting,
+            _ => self.snapshot.until_gateway_look(pace, self.now),
         }
     }
 

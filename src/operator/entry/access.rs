@@ -10,15 +10,15 @@ use crate::token;
 use crate::trusted_net::TrustedNet;
 use crate::wire::signal::Right;
 
-/// What a visitor may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a visitor may do; the more, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Visitor {
-    /// Everything.
-    Controls,
-    /// See how it stands.
-    Looks,
     /// Nothing is known of him.
     Unknown,
+    /// See how it stands.
+    Looks,
+    /// Everything.
+    Controls,
 }
 
 /// What is needed to tell who somebody is.
@@ -67,18 +67,17 @@ impl Access<'_> {
 
     /// What the best of the tokens gives.
     pub fn bearer(&self, tokens: &[&str], key: &[u8]) -> Visitor {
-        let rights: Vec<_> = tokens
-            .iter()
-            .filter_map(|t| token::verify(key, t, self.session, self.now))
-            .map(|c| c.rights)
-            .collect();
-        if rights.iter().any(|r| r.contains(&Right::Control)) {
-            Visitor::Controls
-        } else if rights.iter().any(|r| r.contains(&Right::View)) {
-            Visitor::Looks
-        } else {
-            Visitor::Unknown
-        }
+        let claims = tokens.iter().filter_map(|t| token::verify(key, t, self.session, self.now));
+        let given = claims.map(|claims| {
+            if claims.rights.contains(&Right::Control) {
+                Visitor::Controls
+            } else if claims.rights.contains(&Right::View) {
+                Visitor::Looks
+            } else {
+                Visitor::Unknown
+            }
+        });
+        given.max().unwrap_or(Visitor::Unknown)
     }
 }
 

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 use self::access::{Access, Visitor};
 use super::context::Context;
-use super::{gateways, names};
+use super::{names, run};
 use crate::crd::VDISession;
 
 const PAGE: &str = include_str!("page.html");
@@ -109,28 +109,26 @@ fn page(status: StatusCode) -> Response {
         .into_response()
 }
 
-/// Who asks. The session's key is read only when there is a credential to check.
+/// Who asks: the best that proxy and tokens say of him. The session's key is wanted only when a token could say more.
 async fn visitor(context: &Context, asked: &Asked<'_>, session: &VDISession) -> Visitor {
     let namespace = session.namespace().unwrap_or_default();
-    let name = session.name_any();
+    let (name, uid) = (session.name_any(), session.uid().unwrap_or_default());
     let access = Access {
         session: &name,
         user: &session.spec.user,
         forward: context.settings.forward_auth.as_ref(),
         now: u64::try_from(Timestamp::now().as_second()).unwrap_or_default(),
     };
-    if let Some(visitor) = access.forwarded(asked.headers, asked.peer.ip()) {
-        return visitor;
-    }
+    let forwarded = access.forwarded(asked.headers, asked.peer.ip()).unwrap_or(Visitor::Unknown);
     let tokens = access.tokens(asked.headers);
-    if tokens.is_empty() {
-        return Visitor::Unknown;
+    if tokens.is_empty() || forwarded == Visitor::Controls {
+        return forwarded;
     }
-    match gateways::secret(&context.client, &namespace, &name).await {
-        Ok(key) => access.bearer(&tokens, &key),
+    match context.gateways.visitors_key(&uid, &namespace, &name).await {
+        Ok(key) => forwarded.max(access.bearer(&tokens, &key)),
         Err(error) => {
             tracing::debug!(code = "secret_unread", %namespace, session = %name, %error, "a visitor's token could not be checked");
-            Visitor::Unknown
+            forwarded
         }
     }
 }
@@ -154,7 +152,7 @@ async fn wake(context: &Context, asked: &Asked<'_>, session: &VDISession) -> Res
     }
     let patch = json!({ "metadata": {
         "uid": session.uid(),
-        "annotations": { names::WAKE_AT: Timestamp::now().to_string() },
+        "annotations": { names::WAKE_AT: run::wake_time(session, Timestamp::now()).to_string() },
     }});
     let api: Api<VDISession> = Api::namespaced(context.client.clone(), &namespace);
     match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deskgate::crd::Phase;
+use deskgate::operator::{names, run};
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -100,8 +102,34 @@ async fn live(desks: &Desks) {
     }
 }
 
-/// The life under an operator that crashes once, and another one that takes over.
-async fn live_through(site: Site, nth: u32, moment: Moment) -> bool {
+/// Made, suspended by the operator when its time is up, woken, suspended again, deleted; the home stays.
+async fn time_out(desks: &Desks) {
+    desks.make_session("desk", json!({"timeout": 2})).await;
+    for _ in 0..2 {
+        desks.phase("desk", Phase::Suspended).await;
+        desks.reason("desk", "Ready", "SuspendedTimeout").await;
+        wait_gone(&desks.api::<Pod>(), "vdi-desk").await;
+        let session = desks.sessions().get("desk").await.unwrap();
+        let at = run::wake_time(&session, Timestamp::now()).to_string();
+        desks.patch_session("desk", json!({"metadata": {"annotations": {names::WAKE_AT: at}}})).await;
+        desks.holds("desk", "PodReady").await;
+    }
+    desks.delete_session("desk").await;
+    wait_gone(&desks.sessions(), "desk").await;
+    assert_eq!(desks.everything().await["claims"], [desks.home()]);
+}
+
+/// What happens to a session.
+#[derive(Clone, Copy)]
+enum Life {
+    /// See [`live`].
+    Asked,
+    /// See [`time_out`].
+    TimesOut,
+}
+
+/// A life under an operator that crashes once, and another one that takes over.
+async fn live_through(life: Life, site: Site, nth: u32, moment: Moment) -> bool {
     let desks = Desks::new("crash").await;
     desks.make_template(json!({})).await;
     let one_pod = OnePod::watch(&desks);
@@ -118,7 +146,10 @@ async fn live_through(site: Site, nth: u32, moment: Moment) -> bool {
         std::future::pending::<()>().await;
         drop(second);
     });
-    live(&desks).await;
+    match life {
+        Life::Asked => live(&desks).await,
+        Life::TimesOut => time_out(&desks).await,
+    }
     let struck = tokio::time::timeout(STRIKES, faults.crashed()).await.is_ok();
     successor.abort();
     drop(one_pod);
@@ -164,12 +195,23 @@ async fn a_crash_at_any_call_changes_nothing_in_the_end() {
     let cases: Vec<(Site, u32, Moment)> = cases.collect();
     let lives = futures_util::stream::iter(cases).map(|(site, nth, moment)| async move {
         let case = format!("{site:?} {nth} {moment:?}");
-        let struck = tokio::spawn(live_through(site, nth, moment)).await;
+        let struck = tokio::spawn(live_through(Life::Asked, site, nth, moment)).await;
         (case, struck)
     });
     let results: Vec<_> = lives.buffer_unordered(6).collect().await;
     for (case, struck) in results {
         assert!(struck.unwrap_or_else(|e| panic!("{case}: {e}")), "{case} was never hit");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_while_a_timeout_ends_a_run_changes_nothing_in_the_end() {
+    // The first patch is the finalizer's, the second the suspension.
+    for (call, nth) in [("patch vdisessions", 2), ("delete pods", 1), ("delete ingressroutes", 1)] {
+        for moment in [Moment::Before, Moment::After] {
+            let struck = live_through(Life::TimesOut, Site(call.to_owned()), nth, moment).await;
+            assert!(struck, "{call} {nth} {moment:?} was never hit");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use deskgate::crd::Phase;
 use deskgate::operator::names;
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, ResourceQuota, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -278,4 +278,52 @@ async fn foreign_conditions_are_kept() {
     desks.patch_session("desk", json!({"spec": {"state": "Suspended"}})).await;
     let session = desks.phase("desk", Phase::Suspended).await;
     assert_eq!(found(&session, "example.com/Billed").unwrap().1, "Paid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_is_made_again_where_no_volume_for_one_pod_alone_can_be_made() {
+    let desks = Desks::new("modes").await;
+    desks.kubelet.bind_claims(false);
+    // Without its volume a pod gets no node.
+    let unbound = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
+    desks.kubelet.behave(PodState::Unschedulable(unbound.to_owned()));
+    desks.make_template(json!({})).await;
+    let _operator = desks.operator().await;
+    desks.make_session("desk", json!({})).await;
+    let claims = desks.api::<PersistentVolumeClaim>();
+    let modes = |claim: &PersistentVolumeClaim| claim.spec.as_ref().unwrap().access_modes.clone().unwrap();
+    let first = wait_for(&claims, &desks.home(), "a claim", |_| true).await;
+    assert_eq!(modes(&first), ["ReadWriteOncePod"]);
+    // What rancher.io/local-path said of such a claim before its version 0.0.25.
+    let refusal = serde_json::from_value(json!({
+        "metadata": {"name": "refused"},
+        "involvedObject": {
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "namespace": desks.namespace, "name": desks.home(), "uid": first.uid(),
+        },
+        "type": "Warning", "reason": "ProvisioningFailed",
+        "message": "failed to provision volume with StorageClass \"local-path\": Only support ReadWriteOnce access mode",
+    }))
+    .unwrap();
+    desks.api::<Event>().create(&PostParams::default(), &refusal).await.unwrap();
+    let second = wait_for(&claims, &desks.home(), "another claim", |c| c.uid() != first.uid()).await;
+    assert_eq!(modes(&second), ["ReadWriteOnce"]);
+    desks.kubelet.bind_claims(true);
+    desks.kubelet.behave(PodState::Ready);
+    desks.holds("desk", "StorageReady").await;
+    desks.holds("desk", "PodReady").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_quota_does_not_hold_a_home() {
+    let desks = Desks::new("quota-home").await;
+    desks.make_template(json!({})).await;
+    let mut settings = settings(&desks.namespace);
+    settings.quotas.gpu_per_user = Some(1);
+    let _operator = desks.operator_with(settings).await;
+    desks.make_session("large", json!({"resources": {"gpu": 2}})).await;
+    desks.reason("large", "Admitted", "GpuQuotaExceeded").await;
+    // Younger, of the same home.
+    desks.make_session("small", json!({})).await;
+    desks.holds("small", "PodReady").await;
 }

@@ -5,6 +5,7 @@ mod failures;
 mod leaders;
 mod life;
 mod rights;
+mod route;
 mod settled;
 mod storms;
 mod webhook;

@@ -187,7 +187,8 @@ impl Cluster {
         self.file("audit.log")
     }
 
-    fn kubeconfig_of_admin(&self) -> PathBuf {
+    /// The kubeconfig of who may do everything.
+    pub fn kubeconfig_of_admin(&self) -> PathBuf {
         self.credentials.kubeconfig_of(ADMIN)
     }
 }

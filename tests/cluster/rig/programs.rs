@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 const KUBERNETES: &str = include_str!("../kubernetes/go.mod");
+const TRAEFIK: &str = include_str!("../traefik/go.mod");
 const CRDS: &str = include_str!("../crds/go.mod");
 
 /// A program: from KUBEBUILDER_ASSETS, the cache of `tools/cluster`, or PATH (etcd).
@@ -19,6 +20,14 @@ pub fn program(name: &str) -> PathBuf {
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
         .unwrap_or_else(|| panic!("{name} is missing; run: tools/setup test"))
+}
+
+/// Traefik, which is not among what `tools/setup test` provides.
+pub fn traefik() -> PathBuf {
+    let version = version_of(TRAEFIK, "github.com/traefik/traefik/v3");
+    let file = cache().join(format!("traefik-{version}/traefik"));
+    assert!(file.is_file(), "{} is missing; run: tools/cluster traefik", file.display());
+    file
 }
 
 /// Traefik's CRDs, all of them.
