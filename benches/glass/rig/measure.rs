@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::canvas::Canvas;
 use super::cpu::{CpuMeter, Memory, memory};
-use super::motion::Motion;
+use super::motion::{self, Motion};
 use super::patch::{self, Latency, Random};
 use super::process::Process;
 use super::product::{Product, Running};
@@ -203,8 +203,14 @@ pub fn run(stage: &Stage, product: &dyn Product, round: u32, parts: &[Part], eff
         .map_err(|e| format!("{}: {e}\nits log:\n{}", product.name(), server.tail()))?;
     let first_picture_ms = (aligned - started).as_secs_f64() * 1e3;
     let evidence = product.evidence(&server)?;
-    let mut bench =
-        Bench { stage, server: server.id(), browser: browser.id(), effort, random: Random::new(round + 1) };
+    let mut bench = Bench {
+        stage,
+        server: server.id(),
+        browser: browser.id(),
+        effort,
+        round,
+        random: Random::new(round + 1),
+    };
     let wants = |part| parts.contains(&part);
     let still = wants(Part::Still).then(|| bench.still()).transpose()?;
     let text = wants(Part::Text).then(|| bench.text()).transpose()?;
@@ -272,6 +278,7 @@ struct Bench<'a> {
     server: u32,
     browser: u32,
     effort: Effort,
+    round: u32,
     random: Random,
 }
 
@@ -285,7 +292,9 @@ impl Bench<'_> {
         sleep((changed + Duration::from_secs(1)).saturating_duration_since(Instant::now()));
         let shown = seen.screen()?;
         let score = ssim(&source.screen()?, &shown);
-        let latency = patch::measure(seen, self.effort.flips, &mut self.random, || {
+        let random = &mut self.random;
+        let latency = patch::measure(seen, self.effort.flips, || {
+            sleep(Duration::from_micros(u64::from(300_000 + random.next() % 600_000)));
             colour = 1 - colour;
             let sent = canvas.paint_now(scene::PATCH_COLOURS[colour], &[scene::PATCH])?;
             Ok((sent, colour))
@@ -368,11 +377,18 @@ impl Bench<'_> {
     }
 
     fn motion(&mut self) -> Result<MotionFigures> {
-        let motion = Motion::start(Arc::clone(&self.stage.canvas), scene::frame);
+        let rate = motion::drifting(self.round);
+        let motion = Motion::start(Arc::clone(&self.stage.canvas), scene::frame, rate);
         sleep(Duration::from_secs(3));
         let (drawn_fps, presented, cores) = self.count_frames(&motion)?;
-        let latency =
-            patch::measure(&self.stage.seen, self.effort.flips, &mut self.random, || motion.flip())?;
+        // Evenly over one cycle of the drift, so that each run has the same mixture of moments.
+        let (start, every) = (Instant::now(), motion::CYCLE / self.effort.flips);
+        let mut moments = (0..self.effort.flips).map(|n| start + every * n);
+        let latency = patch::measure(&self.stage.seen, self.effort.flips, || {
+            let moment = moments.next().unwrap_or(start);
+            sleep(moment.saturating_duration_since(Instant::now()));
+            motion.flip()
+        })?;
         let ssim = self.score_motion(&motion)?;
         Ok(MotionFigures { latency, drawn_fps, presented, cores, ssim })
     }

@@ -1,4 +1,4 @@
-//! A thread that draws at 60 frames a second, as a program with its own clock would.
+//! A thread that draws about 60 frames a second, as a program with its own clock would.
 
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,8 +9,19 @@ use super::Result;
 use super::canvas::Canvas;
 use super::scene::{Frame, NUMBERS};
 
-/// Frames a second that the rig draws.
+/// Frames a second that the rig draws, about.
 pub const RATE: f64 = 60.0;
+/// In this time a drifting clock falls behind the display's, or gets ahead of it, by one frame.
+pub const CYCLE: Duration = Duration::from_secs(10);
+
+/// Frames a second of a clock that drifts: slower than the display's in one round, faster in the next.
+///
+/// Within a [`CYCLE`] frames are drawn at every moment between two ticks of the display. Without drift the moment that
+/// a restart happened to draw would be measured, up to a whole frame, rather than the product.
+pub fn drifting(round: u32) -> f64 {
+    let drift = 1.0 / CYCLE.as_secs_f64();
+    if round.is_multiple_of(2) { RATE - drift } else { RATE + drift }
+}
 
 /// What frame N with the patch in its colour looks like.
 pub type Scene = fn(u32, usize) -> Frame;
@@ -36,13 +47,13 @@ enum Drawn {
 }
 
 impl Motion {
-    /// Begins to draw `scene` on `canvas`.
-    pub fn start(canvas: Arc<Canvas>, scene: Scene) -> Self {
+    /// Begins to draw `scene` on `canvas`, so many frames a second.
+    pub fn start(canvas: Arc<Canvas>, scene: Scene, rate: f64) -> Self {
         let (commands, inbox) = channel();
         let (outbox, drawn) = channel();
         let times: Arc<Mutex<Vec<Instant>>> = Arc::default();
         let kept = Arc::clone(&times);
-        let thread = std::thread::spawn(move || draw(&canvas, scene, &inbox, &outbox, &kept));
+        let thread = std::thread::spawn(move || draw(&canvas, scene, rate, &inbox, &outbox, &kept));
         Self { commands: Some(commands), drawn, times, thread: Some(thread) }
     }
 
@@ -96,6 +107,7 @@ impl Drop for Motion {
 fn draw(
     canvas: &Canvas,
     scene: Scene,
+    rate: f64,
     inbox: &Receiver<Command>,
     outbox: &Sender<Drawn>,
     times: &Mutex<Vec<Instant>>,
@@ -103,7 +115,7 @@ fn draw(
     let start = Instant::now();
     let mut patch = 0;
     for number in 0.. {
-        let due = start + Duration::from_secs_f64(f64::from(number) / RATE);
+        let due = start + Duration::from_secs_f64(f64::from(number) / rate);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let command = match inbox.try_recv() {
             Ok(command) => Some(command),

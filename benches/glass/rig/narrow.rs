@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::measure::{self, Stage};
-use super::motion::Motion;
+use super::motion::{Motion, RATE};
 use super::product::{Deskgate, Product, Running};
 use super::scene;
 use super::stats::{max, quantile};
@@ -47,7 +47,7 @@ pub fn run(stage: &Stage, product: &Deskgate, spans: usize) -> Result<Vec<Seen>>
     let mut browser = viewer::start(&stage.glass, &way)?;
     measure::align(stage, &mut browser).map_err(|e| format!("{e}\nits log:\n{}", server.tail()))?;
     product.evidence(&server)?;
-    let motion = Motion::start(Arc::clone(&stage.canvas), scene::jumping_frame);
+    let motion = Motion::start(Arc::clone(&stage.canvas), scene::jumping_frame, RATE);
     let start = Instant::now();
     let mut shown = start;
     (1..=spans).map(|span| watch(stage, &server, &motion, start + SPAN * span as u32, &mut shown)).collect()

@@ -28,19 +28,17 @@ impl Latency {
     }
 }
 
-/// Flips the patch `count` times at random intervals of 300 to 900 ms and times each.
+/// Flips the patch `count` times and times each.
 ///
-/// `flip` draws the change and tells when it was sent and which colour it has now.
+/// `flip` waits for its moment, draws the change, and tells when it was sent and which colour it has now.
 pub fn measure(
     watch: &Watch,
     count: u32,
-    random: &mut Random,
     mut flip: impl FnMut() -> Result<(Instant, usize)>,
 ) -> Result<Latency> {
     let mut latency = Latency::default();
     let (mut looks, mut looked) = (0, Duration::ZERO);
     for _ in 0..count {
-        std::thread::sleep(Duration::from_micros(u64::from(300_000 + random.next() % 600_000)));
         let (sent, colour) = flip()?;
         let first_look = Instant::now();
         match watch.wait_for_patch(colour, LIMIT)? {
