@@ -21,7 +21,7 @@ use super::snapshot::{Child, Snapshot};
 use super::step::{Kind, Object, Step, Why};
 use super::traefik::{IngressRoute, IngressRouteTCP};
 use super::{build, homes, names, refusal, run};
-use crate::crd::{ConditionType, VDISession, VDISessionStatus};
+use crate::crd::{ConditionType, Reclaim, VDISession, VDISessionStatus};
 
 /// Why a step did not succeed.
 #[derive(Debug, Error)]
@@ -80,6 +80,15 @@ impl StepError {
         Some(Failure { condition, reason, message })
     }
 
+    /// Whether the API server has said that it did nothing.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Api(kube::Error::Api(status)) => status.code < 500,
+            Self::Api(_) => false,
+            _ => true,
+        }
+    }
+
     /// Whether it passes by itself, so that it is tried again soon and with growing waits.
     pub fn is_passing(&self) -> bool {
         match self {
@@ -127,7 +136,7 @@ impl<'a> Applier<'a> {
             Step::EnsureSecret(metadata) => self.ensure_secret(metadata).await,
             Step::Update { object, uid } => self.update(object, uid).await,
             Step::Delete { kind, name, uid } => self.delete(*kind, name, uid).await,
-            Step::DeleteHome { claim } => self.delete_home(claim).await,
+            Step::DeleteHome { claim, .. } => self.delete_home(claim).await,
             Step::Suspend(why) => self.suspend(*why, now).await,
             Step::DeleteSession(_) => {
                 let params = precondition(self.snapshot.uid());
@@ -347,11 +356,15 @@ impl<'a> Applier<'a> {
             return Ok(());
         }
         let sessions = self.api::<VDISession>().list(&ListParams::default()).await?;
-        let reclaim = |session: &VDISession| session.spec.persistence.as_ref().and_then(|p| p.reclaim);
+        // Where a session says nothing, its template does: it is the same for all who name this home.
+        let template = self.snapshot.template.as_ref().and_then(|t| t.spec.persistence.as_ref()?.reclaim);
+        let goes = |session: &VDISession| {
+            let own = session.spec.persistence.as_ref().and_then(|p| p.reclaim);
+            own.or(template) == Some(Reclaim::Delete)
+        };
         let named_by_another = sessions.items.iter().any(|other| {
             // Of several that go at once and mean the same, the first to come here does it for all.
-            let goes_too = other.metadata.deletion_timestamp.is_some()
-                && reclaim(other) == reclaim(&self.snapshot.session);
+            let goes_too = other.metadata.deletion_timestamp.is_some() && goes(other);
             !goes_too
                 && other.uid().as_deref() != Some(self.snapshot.uid())
                 && names::home(&other.spec.user, &other.spec.template) == claim

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 
@@ -10,7 +11,7 @@ use super::gateways::Gateways;
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::names;
-use super::roll::Roll;
+use super::roll::{Roll, View};
 use super::settings::Settings;
 use super::stores::Stores;
 use super::webhook::serve::Shown;
@@ -61,6 +62,11 @@ impl Context {
             certificate: Arc::default(),
             tries: Mutex::default(),
         }
+    }
+
+    /// What decides whose turn it is, at `now`.
+    pub fn view(&self, now: Timestamp) -> View<'_> {
+        View { stores: &self.stores, quotas: &self.settings.quotas, now }
     }
 
     /// How often in a row a session's reconcile has failed now.

@@ -1,6 +1,6 @@
 //! PURE. What is in force: a session's spec over its template's defaults.
 
-use crate::crd::{EndAction, Exposure, GpuEncoder, Quantity, Reclaim, Timeout};
+use crate::crd::{EffectiveSpec, EndAction, Exposure, GpuEncoder, Quantity, Reclaim, Timeout};
 
 /// A session and its template, parsed: nothing behind this looks at the raw texts again.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,39 @@ pub struct Effective {
     pub exposure: Exposure,
     /// The gateway's port, in the pod and of the Service.
     pub port: u16,
+}
+
+/// When a run ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Longest run.
+    pub timeout: Timeout,
+    /// What happens then.
+    pub timeout_action: EndAction,
+    /// How long nobody may be there.
+    pub idle_timeout: Timeout,
+    /// What happens then.
+    pub idle_action: EndAction,
+}
+
+impl Ends {
+    /// What was in force last, as a status remembers it.
+    pub fn remembered(status: &EffectiveSpec) -> Option<Self> {
+        Some(Self {
+            timeout: status.timeout.parse().ok()?,
+            timeout_action: status.timeout_action,
+            idle_timeout: status.idle_timeout.parse().ok()?,
+            idle_action: status.idle_action,
+        })
+    }
+}
+
+impl Effective {
+    /// When a run under it ends.
+    pub fn ends(&self) -> Ends {
+        let Self { timeout, timeout_action, idle_timeout, idle_action, .. } = *self;
+        Ends { timeout, timeout_action, idle_timeout, idle_action }
+    }
 }
 
 /// Compute of the desktop's container.

@@ -3,19 +3,17 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use super::admit::Admission;
 use super::context::Context;
 use super::gateways::Target;
-use super::homes::{self, Claimant};
-use super::run::{self, Run};
+use super::homes;
 use super::snapshot::{Child, RouteProbe, Snapshot};
 use super::stores::Space;
-use super::{names, pods, probe, validate};
+use super::{names, pods, probe, roll};
 use crate::crd::VDISession;
 use crate::inject::CONTAINER;
 
@@ -32,7 +30,8 @@ pub fn from_stores(context: &Context, space: &Space, session: Arc<VDISession>, n
     let uid = session.uid().unwrap_or_default();
     let name = names::child(&session.name_any());
     let namespace = space.namespace.as_str();
-    let pod = pod_of(space, &session);
+    let pod = roll::pod_of(space, &session);
+    let turn = context.roll.turn(context.view(now), space, &session);
     let told = space.warnings.state();
     let claim_name = names::home(&session.spec.user, &session.spec.template);
     let claim = space.claims.get(&ObjectRef::new(&claim_name).within(namespace));
@@ -43,8 +42,8 @@ pub fn from_stores(context: &Context, space: &Space, session: Arc<VDISession>, n
     };
     Snapshot {
         template: context.stores.templates.get(&ObjectRef::new(&session.spec.template)),
-        admission: if pod.ours().is_some() { Admission::Admitted } else { admission(context, &uid, now) },
-        home_holder: home_holder(context, space, &session, &claim_name, now),
+        admission: turn.admission,
+        home_holder: turn.home_holder,
         service: Child::of(space.services.get(&ObjectRef::new(&name).within(namespace)), &uid),
         policy: Child::of(space.policies.get(&ObjectRef::new(&name).within(namespace)), &uid),
         route: Child::of(space.routes.get(&ObjectRef::new(&name).within(namespace)), &uid),
@@ -87,58 +86,6 @@ fn last_seen(event: &Event) -> Option<Timestamp> {
     let last = event.last_timestamp.as_ref().map(|t| t.0);
     let made = event.event_time.as_ref().map(|t| t.0);
     series.or(last).or(made)
-}
-
-fn admission(context: &Context, uid: &str, now: Timestamp) -> Admission {
-    context.roll.admission(&context.stores, &context.settings.quotas, uid, now)
-}
-
-fn home_holder(
-    context: &Context,
-    space: &Space,
-    own: &VDISession,
-    claim: &str,
-    now: Timestamp,
-) -> Option<String> {
-    // All of these sessions are of one template.
-    let template = context.stores.templates.get(&ObjectRef::new(&own.spec.template));
-    let mut claimants = Vec::new();
-    for session in space.sessions.state() {
-        if session.spec.user != own.spec.user || session.spec.template != own.spec.template {
-            continue;
-        }
-        let uid = session.uid().unwrap_or_default();
-        let pod = pod_of(space, &session);
-        let has_pod = pod.ours().is_some_and(|pod| pods::mounts(pod, claim));
-        let runs = session.metadata.deletion_timestamp.is_none() && run::wanted(&session, now) == Run::On;
-        // Who waits for a quota does not keep those waiting whom it does not concern.
-        let wants = || {
-            validate::validate(&session, template.as_deref()).is_ok_and(|e| e.home.is_some())
-                && admission(context, &uid, now) == Admission::Admitted
-        };
-        if has_pod || (runs && wants()) {
-            claimants.push(Claimant {
-                uid,
-                name: session.name_any(),
-                claim: claim.to_owned(),
-                has_pod,
-                created: created(&session),
-            });
-        }
-    }
-    homes::holder(&claimants, own.metadata.uid.as_deref()?, claim).map(str::to_owned)
-}
-
-/// The pod of a session.
-pub(super) fn pod_of(space: &Space, session: &VDISession) -> Child<Pod> {
-    let name = names::child(&session.name_any());
-    let pod = space.pods.get(&ObjectRef::new(&name).within(&space.namespace));
-    Child::of(pod, &session.uid().unwrap_or_default())
-}
-
-/// Age, as it decides who goes first.
-pub(super) fn created(session: &VDISession) -> Timestamp {
-    session.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |t| t.0)
 }
 
 /// The gateway of a session's pod, if it listens already.

@@ -23,6 +23,7 @@ pub mod lead;
 pub mod memory;
 pub mod metrics;
 pub mod names;
+pub mod patience;
 pub mod pods;
 pub mod probe;
 pub mod queue;
@@ -102,6 +103,7 @@ pub async fn run(
     replica: Replica,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), OperatorError> {
+    let client = patience::limited(client);
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
     let stores = Stores::start(&client, &settings.namespaces, &mut tasks);

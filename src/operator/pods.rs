@@ -1,5 +1,7 @@
 //! PURE. What a pod's status says.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 
@@ -33,6 +35,29 @@ pub fn phase(pod: &Pod) -> &str {
 /// When it was made.
 pub fn created(pod: &Pod) -> Option<Timestamp> {
     pod.metadata.creation_timestamp.as_ref().map(|t| t.0)
+}
+
+/// Slices of GPUs that it takes: resources with a domain in their names are devices (extended resources), and the pods
+/// that are made here have no others.
+pub fn slices(pod: &Pod) -> u32 {
+    let spec = pod.spec.as_ref();
+    let sidecars = spec.and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
+    let others = spec.map(|s| s.containers.as_slice()).unwrap_or_default();
+    let limits = sidecars.iter().chain(others).filter_map(|c| c.resources.as_ref()?.limits.as_ref());
+    let devices = limits.flatten().filter(|(name, _)| name.contains('/'));
+    devices.filter_map(|(_, count)| count.0.parse::<u32>().ok()).fold(0, u32::saturating_add)
+}
+
+/// How long it is given to end.
+pub fn grace(pod: Option<&Pod>) -> Duration {
+    const USUAL: i64 = 30;
+    let seconds = pod.and_then(|pod| pod.spec.as_ref()?.termination_grace_period_seconds).unwrap_or(USUAL);
+    Duration::from_secs(seconds.max(0).unsigned_abs())
+}
+
+/// Whether it will never run again.
+pub fn has_ended(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// Statuses of all containers, the sidecars first: they start first.

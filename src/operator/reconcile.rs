@@ -15,14 +15,18 @@ use super::snapshot::Snapshot;
 use super::step::{Object, Step, Why};
 use super::stores::Space;
 use super::{events, fetch, status};
-use crate::crd::{ConditionStatus, ConditionType, EndAction, VDISession, VDISessionStatus};
+use crate::crd::{ConditionStatus, ConditionType, EndAction, Reclaim, VDISession, VDISessionStatus};
 use crate::wire::api::NoticeRequest;
 use crate::wire::signal::NoticeAction;
 
+/// Longest reconcile: each of its calls has a limit of its own.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// First wait after a failure, and the longest; in between it doubles.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long a refusal that only a person can mend is left alone: nobody tells when a quota or a Role was changed.
 const REFUSED: Duration = Duration::from_secs(10);
+/// When to look again after another session of the same home or quota was faster: by then that can be told.
+const BEATEN: Duration = Duration::from_secs(1);
 /// How often a session that waits for another one looks whether that one is gone.
 const WAITING: Duration = Duration::from_secs(3);
 
@@ -37,6 +41,9 @@ pub enum ReconcileError {
         /// What went wrong.
         error: StepError,
     },
+    /// It has taken too long.
+    #[error("no end after {} s", PATIENCE.as_secs())]
+    Slow,
     /// The status could not be written.
     #[error("status: {0}")]
     Status(StepError),
@@ -46,7 +53,9 @@ pub enum ReconcileError {
 pub async fn reconcile(context: &Context, space: &Space, session: Arc<VDISession>) -> Option<Duration> {
     let begun = Instant::now();
     let (uid, name) = (session.uid().unwrap_or_default(), session.name_any());
-    let result = run(context, space, session).await;
+    // Whatever it waits for: a session must not keep a worker for ever.
+    let result = tokio::time::timeout(PATIENCE, run(context, space, session)).await;
+    let result = result.unwrap_or(Err(ReconcileError::Slow));
     context.metrics.reconciled(begun.elapsed(), result.is_ok());
     match result {
         Ok(again) => {
@@ -73,8 +82,12 @@ async fn run(
     let session = context.memory.newest(session);
     let snapshot = fetch::fetch(context, space, session, now).await;
     let decision = decide::decide(&snapshot, &context.settings, now);
-    let outcome = apply(context, &snapshot, &decision, now).await;
+    let outcome = apply(context, space, &snapshot, &decision, now).await;
     if outcome.gone {
+        if decision.left_behind {
+            let (namespace, session) = (snapshot.session.namespace().unwrap_or_default(), snapshot.name());
+            tracing::warn!(code = "left_behind", %namespace, %session, "the session goes while its pod is still there");
+        }
         context.forget(snapshot.uid());
         return Ok(None);
     }
@@ -85,7 +98,7 @@ async fn run(
     if let Some((step, error)) = outcome.passing {
         return Err(ReconcileError::Step { step, error });
     }
-    Ok(next_look(&decision, &outcome.failures))
+    Ok(next_look(&decision, &outcome))
 }
 
 fn whole_second(at: Timestamp) -> Timestamp {
@@ -101,9 +114,17 @@ struct Outcome {
     gone: bool,
     /// A pod was made.
     begun: bool,
+    /// Another session was faster, for which this one has to wait.
+    waits: bool,
 }
 
-async fn apply(context: &Context, snapshot: &Snapshot, decision: &Decision, now: Timestamp) -> Outcome {
+async fn apply(
+    context: &Context,
+    space: &Space,
+    snapshot: &Snapshot,
+    decision: &Decision,
+    now: Timestamp,
+) -> Outcome {
     let applier = Applier::new(&context.client, &context.memory, snapshot);
     let mut outcome = Outcome::default();
     for step in &decision.steps {
@@ -111,16 +132,25 @@ async fn apply(context: &Context, snapshot: &Snapshot, decision: &Decision, now:
             continue;
         }
         if let Step::Warn { at, action } = step {
-            warn(context, snapshot, *at, *action, now).await;
+            warn(context, snapshot, decision, (*at, *action), now).await;
             continue;
+        }
+        let is_pod = matches!(step, Step::Create(Object::Pod(_)));
+        if is_pod && !context.roll.begin(context.view(now), space, &snapshot.session).has_come() {
+            outcome.waits = true;
+            break;
         }
         match applier.step(step, now).await {
             Ok(done) => {
                 tracing::debug!(code = "step", session = %snapshot.name(), step = describe(step), "done");
                 outcome.gone |= matches!(step, Step::RemoveFinalizer);
-                outcome.begun |= done == Done::Done && matches!(step, Step::Create(Object::Pod(_)));
+                outcome.begun |= done == Done::Done && is_pod;
             }
             Err(error) => {
+                // Without a word of the API server the pod may have been made.
+                if is_pod && error.is_refusal() {
+                    context.roll.failed(snapshot.uid());
+                }
                 note(snapshot, step, error, &mut outcome);
                 if !step.is_optional() {
                     break;
@@ -159,14 +189,24 @@ async fn still_wanted(
 ) -> bool {
     let (Step::Suspend(Why::Idle) | Step::DeleteSession(Why::Idle)) = step else { return true };
     let Some(target) = fetch::target(snapshot) else { return false };
-    let limit = decision.effective.as_ref().ok().and_then(|e| e.idle_timeout.span());
+    let limit = decision.ends.and_then(|ends| ends.idle_timeout.span());
     let view = context.gateways.ask(&target, now).await;
     matches!((view.answer, limit), (Ok(state), Some(limit)) if state.viewers == 0 && state.idle >= limit)
 }
 
-async fn warn(context: &Context, snapshot: &Snapshot, at: Timestamp, action: EndAction, now: Timestamp) {
+async fn warn(
+    context: &Context,
+    snapshot: &Snapshot,
+    decision: &Decision,
+    (at, action): (Timestamp, EndAction),
+    now: Timestamp,
+) {
     let Some(target) = fetch::target(snapshot) else { return };
-    let stays = snapshot.claim.is_some();
+    let sleeps = action == EndAction::Suspend;
+    let stays = match &decision.effective {
+        Ok(effective) => effective.home.as_ref().is_some_and(|h| sleeps || h.reclaim == Reclaim::Retain),
+        Err(_) => sleeps && snapshot.claim.is_some(),
+    };
     let notice = NoticeRequest {
         action: Some(match action {
             EndAction::Suspend => NoticeAction::Suspend,
@@ -240,11 +280,14 @@ async fn announce(
     events::publish(&context.recorder, &snapshot.session, ready).await;
 }
 
-fn next_look(decision: &Decision, failures: &[Failure]) -> Option<Duration> {
+fn next_look(decision: &Decision, outcome: &Outcome) -> Option<Duration> {
     let mut wait = decision.look_again;
     let mut sooner = |candidate: Duration| wait = Some(wait.map_or(candidate, |w| w.min(candidate)));
-    if !failures.is_empty() {
+    if !outcome.failures.is_empty() {
         sooner(REFUSED);
+    }
+    if outcome.waits {
+        sooner(BEATEN);
     }
     if let decide::Stage::Blocked { condition, .. } = &decision.stage
         && matches!(condition, ConditionType::Admitted | ConditionType::StorageReady)

@@ -1,33 +1,56 @@
-//! Who is admitted at the moment: quotas over all sessions that are to run.
+//! Who goes first at the moment: quotas over all sessions that are to run, and homes, which are in one session at a time.
 //!
-//! Every look at a session asks, and an answer is about all of them; so one is worked out when something about sessions
-//! has changed, and kept until something changes again.
+//! Stores do not show a pod that was made a moment ago. So whoever is to make one says so here before: at most one of two
+//! sessions that were looked at together begins.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 use super::admit::{self, Admission, Admissions, Candidate};
+use super::homes::{self, Claimant};
 use super::run::{self, Run};
 use super::settings::Quotas;
+use super::snapshot::Child;
 use super::stores::{Space, Stores};
-use super::{fetch, validate};
+use super::{names, pods, validate};
 use crate::crd::VDISession;
 
-/// How long an answer may be kept though nothing changes: wishes have times, and those come by themselves.
+/// How long an answer about quotas may be kept though nothing changes: wishes have times, and those come by themselves.
 const LASTS: SignedDuration = SignedDuration::from_secs(1);
+/// How long a watch may take to tell of a pod that was made.
+const UNSEEN: SignedDuration = SignedDuration::from_secs(60);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Roll(Mutex<Known>);
 
+/// What a session that is to run has to know of the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// What quotas say.
+    pub admission: Admission,
+    /// The session that holds the home now, if it is another one.
+    pub home_holder: Option<String>,
+}
+
+impl Turn {
+    /// Nobody else has to be waited for.
+    pub fn has_come(&self) -> bool {
+        self.admission == Admission::Admitted && self.home_holder.is_none()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Known {
     last: Option<Answer>,
     slices: HashMap<String, Slices>,
+    /// Sessions whose pod is being made, or was made and is in no store yet.
+    begun: HashMap<String, Timestamp>,
 }
 
 #[derive(Debug)]
@@ -37,57 +60,180 @@ struct Answer {
     admissions: Arc<Admissions>,
 }
 
-/// GPU slices that a session takes; nothing if it cannot start. Of these versions of session and template.
+/// GPU slices that a session would take; nothing if it cannot start. Of these versions of session and template.
 #[derive(Clone, Debug)]
 struct Slices {
     versions: (Option<String>, Option<String>),
     count: Option<u32>,
 }
 
+/// What is looked at: whose turn it is depends on all sessions.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// All that is known.
+    pub stores: &'a Stores,
+    /// Who may have how much.
+    pub quotas: &'a Quotas,
+    /// The moment.
+    pub now: Timestamp,
+}
+
 impl Roll {
-    /// What quotas say of the session of `uid`.
-    pub fn admission(&self, stores: &Stores, quotas: &Quotas, uid: &str, now: Timestamp) -> Admission {
-        if *quotas == Quotas::default() {
-            return Admission::Admitted;
-        }
-        self.admissions(stores, quotas, now).of(uid)
+    /// Whether it is a session's turn.
+    pub fn turn(&self, view: View<'_>, space: &Space, session: &VDISession) -> Turn {
+        self.known().turn(view, space, session)
     }
 
-    fn admissions(&self, stores: &Stores, quotas: &Quotas, now: Timestamp) -> Arc<Admissions> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Before the stores are read: what changes from here on is for the next answer.
-        let changes = stores.changes();
-        let lasts = |last: &&Answer| {
-            last.changes == changes && (SignedDuration::ZERO..LASTS).contains(&now.duration_since(last.at))
-        };
-        if let Some(last) = known.last.as_ref().filter(lasts) {
-            return Arc::clone(&last.admissions);
+    /// Notes that a session's pod is about to be made, if it is its turn.
+    pub fn begin(&self, view: View<'_>, space: &Space, session: &VDISession) -> Turn {
+        let mut known = self.known();
+        let turn = known.turn(view, space, session);
+        if turn.has_come() {
+            known.begun.retain(|_, at| view.now.duration_since(*at) < UNSEEN);
+            known.begun.insert(session.uid().unwrap_or_default(), view.now);
+            known.last = None;
         }
-        let admissions = Arc::new(admit::admit(&known.candidates(stores, now), quotas));
-        known.last = Some(Answer { changes, at: now, admissions: Arc::clone(&admissions) });
-        admissions
+        turn
+    }
+
+    /// The pod was not made.
+    pub fn failed(&self, uid: &str) {
+        let mut known = self.known();
+        known.begun.remove(uid);
+        known.last = None;
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Known {
-    /// All that are to run. What is known of slices is kept for those alone.
-    fn candidates(&mut self, stores: &Stores, now: Timestamp) -> Vec<Candidate> {
+    fn turn(&mut self, view: View<'_>, space: &Space, session: &VDISession) -> Turn {
+        let uid = session.uid().unwrap_or_default();
+        let runs = pod_of(space, session).ours().is_some();
+        Turn {
+            admission: if runs { Admission::Admitted } else { self.admission(view, &uid) },
+            home_holder: self.home_holder(view, space, session),
+        }
+    }
+
+    fn admission(&mut self, view: View<'_>, uid: &str) -> Admission {
+        if *view.quotas == Quotas::default() {
+            return Admission::Admitted;
+        }
+        self.admissions(view).of(uid)
+    }
+
+    fn admissions(&mut self, view: View<'_>) -> Arc<Admissions> {
+        // Before the stores are read: what changes from here on is for the next answer.
+        let changes = view.stores.changes();
+        let lasts = |last: &&Answer| {
+            last.changes == changes
+                && (SignedDuration::ZERO..LASTS).contains(&view.now.duration_since(last.at))
+        };
+        if let Some(last) = self.last.as_ref().filter(lasts) {
+            return Arc::clone(&last.admissions);
+        }
+        let admissions = Arc::new(admit::admit(&self.candidates(view), view.quotas));
+        self.last = Some(Answer { changes, at: view.now, admissions: Arc::clone(&admissions) });
+        admissions
+    }
+
+    /// All that run or are to run. What is known of slices is kept for those alone.
+    fn candidates(&mut self, view: View<'_>) -> Vec<Candidate> {
         let before = std::mem::take(&mut self.slices);
         let mut candidates = Vec::new();
-        for space in stores.spaces.values() {
+        for space in view.stores.spaces.values() {
             for session in space.sessions.state() {
-                let leaves = session.metadata.deletion_timestamp.is_some();
-                if leaves || run::wanted(&session, now) != Run::On {
+                let uid = session.uid().unwrap_or_default();
+                let pod = pod_of(space, &session);
+                if let Some(pod) = pod.ours().filter(|pod| !pods::has_ended(pod)) {
+                    // What runs counts as it runs, whatever the spec says by now.
+                    self.begun.remove(&uid);
+                    candidates.push(candidate(space, &session, pods::slices(pod), true));
                     continue;
                 }
-                let uid = session.uid().unwrap_or_default();
-                let slices = slices(stores, &session, before.get(&uid));
+                let leaves = session.metadata.deletion_timestamp.is_some();
+                if leaves || run::wanted(&session, view.now) != Run::On {
+                    continue;
+                }
+                let slices = slices(view.stores, &session, before.get(&uid));
                 // What cannot start takes nothing.
-                candidates.extend(slices.count.map(|gpu| candidate(space, &session, gpu)));
+                let has_begun = self.has_begun(&uid, view.now);
+                candidates.extend(slices.count.map(|gpu| candidate(space, &session, gpu, has_begun)));
                 self.slices.insert(uid, slices);
             }
         }
         candidates
+    }
+
+    fn has_begun(&self, uid: &str, now: Timestamp) -> bool {
+        self.begun.get(uid).is_some_and(|at| now.duration_since(*at) < UNSEEN)
+    }
+
+    fn home_holder(&mut self, view: View<'_>, space: &Space, own: &VDISession) -> Option<String> {
+        let claim = names::home(&own.spec.user, &own.spec.template);
+        let uid = own.metadata.uid.as_deref()?;
+        let mut claimants = Vec::new();
+        // All of these sessions are of one template.
+        let template = view.stores.templates.get(&ObjectRef::new(&own.spec.template));
+        for session in space.sessions.state() {
+            if session.spec.user != own.spec.user || session.spec.template != own.spec.template {
+                continue;
+            }
+            let (name, of) = (session.name_any(), session.uid().unwrap_or_default());
+            let claimant =
+                |has_pod| Claimant { name, has_pod, created: created(&session), ..claimant(&of, &claim) };
+            match pod_of(space, &session).ours() {
+                Some(pod) => {
+                    self.begun.remove(&of);
+                    // A desktop that lives without a home takes none.
+                    claimants.extend(pods::mounts(pod, &claim).then(|| claimant(true)));
+                }
+                None => {
+                    let has_begun = self.has_begun(&of, view.now);
+                    let leaves = session.metadata.deletion_timestamp.is_some();
+                    let wants = !leaves
+                        && run::wanted(&session, view.now) == Run::On
+                        && validate::validate(&session, template.as_deref()).is_ok_and(|e| e.home.is_some());
+                    // Who waits for a quota does not keep those waiting whom it does not concern.
+                    if wants && (has_begun || self.admission(view, &of) == Admission::Admitted) {
+                        claimants.push(claimant(has_begun));
+                    }
+                }
+            }
+        }
+        claimants.extend(left_behind(space, &claim));
+        homes::holder(&claimants, uid, &claim).map(str::to_owned)
+    }
+}
+
+/// Pods that mount a home though their sessions are gone: on a node that does not answer they may still run.
+fn left_behind(space: &Space, claim: &str) -> Vec<Claimant> {
+    let mounting = space.pods.state().into_iter().filter(|p| pods::mounts(p, claim) && !pods::has_ended(p));
+    let of = |pod: &Pod| {
+        let name = pod.labels().get(names::LABEL_INSTANCE)?;
+        let uid = pod.labels().get(names::LABEL_SESSION_UID)?;
+        let session = space.sessions.get(&ObjectRef::new(name).within(&space.namespace));
+        let is_there = session.is_some_and(|session| session.metadata.uid.as_ref() == Some(uid));
+        (!is_there).then(|| Claimant {
+            name: format!("{name}, whose pod {} is still there", pod.name_any()),
+            has_pod: true,
+            created: pods::created(pod).unwrap_or(Timestamp::MIN),
+            ..claimant(uid, claim)
+        })
+    };
+    mounting.filter_map(|pod| of(&pod)).collect()
+}
+
+fn claimant(uid: &str, claim: &str) -> Claimant {
+    Claimant {
+        uid: uid.to_owned(),
+        name: String::new(),
+        claim: claim.to_owned(),
+        has_pod: false,
+        created: Timestamp::MAX,
     }
 }
 
@@ -101,14 +247,26 @@ fn slices(stores: &Stores, session: &VDISession, before: Option<&Slices>) -> Sli
     Slices { versions, count: effective.ok().map(|effective| effective.compute.slices()) }
 }
 
-fn candidate(space: &Space, session: &VDISession, gpu: u32) -> Candidate {
+fn candidate(space: &Space, session: &VDISession, gpu: u32, has_pod: bool) -> Candidate {
     Candidate {
-        has_pod: fetch::pod_of(space, session).ours().is_some(),
+        has_pod,
         uid: session.uid().unwrap_or_default(),
         name: format!("{}/{}", space.namespace, session.name_any()),
         user: session.spec.user.clone(),
         template: session.spec.template.clone(),
         gpu,
-        created: fetch::created(session),
+        created: created(session),
     }
+}
+
+/// The pod of a session.
+pub(super) fn pod_of(space: &Space, session: &VDISession) -> Child<Pod> {
+    let name = names::child(&session.name_any());
+    let pod = space.pods.get(&ObjectRef::new(&name).within(&space.namespace));
+    Child::of(pod, &session.uid().unwrap_or_default())
+}
+
+/// Age, as it decides who goes first.
+fn created(session: &VDISession) -> Timestamp {
+    session.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |t| t.0)
 }

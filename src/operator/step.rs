@@ -93,6 +93,8 @@ pub enum Step {
     DeleteHome {
         /// Name of its claim.
         claim: String,
+        /// False: the session goes even if this fails.
+        must: bool,
     },
     /// End the run by an annotation on the session. For [`Why::Idle`] the gateway is asked once more before.
     Suspend(Why),
@@ -124,7 +126,8 @@ impl Step {
     /// Whether the steps behind it make sense without it. Only routes stand alone: a pod without its policy, or a
     /// session without its finalizer, must not be.
     pub const fn is_optional(&self) -> bool {
-        matches!(self.condition(), ConditionType::RouteReady) || matches!(self, Self::Warn { .. })
+        matches!(self.condition(), ConditionType::RouteReady)
+            || matches!(self, Self::Warn { .. } | Self::DeleteHome { must: false, .. })
     }
 }
 

@@ -39,7 +39,8 @@ impl Decider<'_> {
             Some("LoadBalancer") => Exposure::LoadBalancer,
             _ => Exposure::NodePort,
         };
-        Effective { port: pods::gateway_port(pod), exposure, ..effective.clone() }
+        let home = effective.home.clone().filter(|home| pods::mounts(pod, &home.claim));
+        Effective { port: pods::gateway_port(pod), exposure, home, ..effective.clone() }
     }
 
     /// Steps for Service, policy and claim. `Some`: the pod cannot be made yet.
@@ -110,6 +111,7 @@ impl Decider<'_> {
         }
     }
 
+    /// Routes go, if there are any.
     pub(super) fn delete_routes(&mut self) {
         if let Some(route) = self.snapshot.route.ours().filter(|r| r.meta().deletion_timestamp.is_none()) {
             self.delete(Kind::Route, route.as_ref());

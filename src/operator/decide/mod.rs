@@ -5,19 +5,20 @@ mod pod;
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::admit::Admission;
 use super::build::Plan;
-use super::effective::Effective;
+use super::effective::{Effective, Ends};
 use super::reason::Reason;
 use super::run::{self, Run};
 use super::settings::Settings;
 use super::snapshot::{Child, Snapshot};
 use super::step::Step;
 use super::validate::{self, Refusal};
-use super::{homes, names};
+use super::{homes, names, pods};
 use crate::crd::{ConditionType, Phase, Reclaim};
 
 /// Where a session stands.
@@ -74,8 +75,13 @@ pub struct Decision {
     pub stage: Stage,
     /// What is in force, or why nothing can be.
     pub effective: Result<Effective, Refusal>,
+    /// When the run ends by itself. What was in force last holds for a pod that lives while spec and template do not fit:
+    /// else a spec that is refused would be the way to stay for ever.
+    pub ends: Option<Ends>,
     /// Whether what runs is what would be made now; `None`: nothing runs.
     pub up_to_date: Option<bool>,
+    /// The session goes while its pod is still there.
+    pub left_behind: bool,
     /// What to do, in this order.
     pub steps: Vec<Step>,
     /// Failed pods in a row.
@@ -88,6 +94,8 @@ pub struct Decision {
 pub fn decide(snapshot: &Snapshot, settings: &Settings, now: Timestamp) -> Decision {
     let effective = validate::validate(&snapshot.session, snapshot.template.as_deref());
     let status = snapshot.session.status.as_ref();
+    let remembered = || Ends::remembered(status?.effective.as_ref()?);
+    let ends = effective.as_ref().ok().map(Effective::ends).or_else(remembered);
     let replacements = Replacements {
         count: status.and_then(|s| s.replacements).unwrap_or(0),
         last: status.and_then(|s| s.last_replacement_time.as_ref()).map(|t| t.0),
@@ -100,7 +108,9 @@ pub fn decide(snapshot: &Snapshot, settings: &Settings, now: Timestamp) -> Decis
         decision: Decision {
             stage: Stage::Starting,
             effective,
+            ends,
             up_to_date: None,
+            left_behind: false,
             steps: Vec::new(),
             replacements,
             look_again: None,
@@ -145,33 +155,44 @@ impl Decider<'_> {
         self.snapshot.session.finalizers().iter().any(|f| f == names::FINALIZER)
     }
 
+    /// It always ends: what could not be cleaned up in time is left to the garbage collector, or to its owner.
     fn terminate(&mut self) -> Stage {
         if !self.has_finalizer() {
             return Stage::Terminating;
         }
+        let pod = self.snapshot.pod.ours();
+        let left = self.until_given_up(pod.map(AsRef::as_ref));
+        let is_late = left.is_zero();
         self.delete_routes();
-        if let Some(pod) = self.snapshot.pod.ours() {
-            match &pod.metadata.deletion_timestamp {
-                None => {
+        if !is_late {
+            self.look_again_in(left);
+            if let Some(pod) = pod {
+                if pod.metadata.deletion_timestamp.is_none() {
                     self.delete_pod(pod);
-                    return Stage::Terminating;
                 }
-                // The timestamp has the pod's grace period in it.
-                Some(ends) => {
-                    let left = self.until(after(ends.0, self.settings.pace.cleanup));
-                    if !left.is_zero() {
-                        self.look_again_in(left);
-                        return Stage::Terminating;
-                    }
-                }
+                return Stage::Terminating;
             }
         }
+        self.decision.left_behind = pod.is_some();
         if self.reclaims() {
             let session = &self.snapshot.session.spec;
-            self.step(Step::DeleteHome { claim: names::home(&session.user, &session.template) });
+            let claim = names::home(&session.user, &session.template);
+            self.step(Step::DeleteHome { claim, must: !is_late });
         }
         self.step(Step::RemoveFinalizer);
         Stage::Terminating
+    }
+
+    /// How long what the session leaves is still waited for: its pod's grace period, and a while.
+    fn until_given_up(&self, pod: Option<&Pod>) -> Duration {
+        let session = self.snapshot.session.metadata.deletion_timestamp.as_ref().map(|t| t.0);
+        // The pod's timestamp has its grace period in it.
+        let ends = match pod.map(|pod| &pod.metadata.deletion_timestamp) {
+            Some(Some(ends)) => Some(ends.0),
+            Some(None) => session.map(|at| after(at, pods::grace(pod))),
+            None => session,
+        };
+        ends.map_or(Duration::ZERO, |ends| self.until(after(ends, self.settings.pace.cleanup)))
     }
 
     /// Whether the home goes with the session. If the template is gone, only the session's own word counts.
@@ -212,6 +233,15 @@ impl Decider<'_> {
             return blocked;
         }
         self.finalizer();
+        let stage = self.run(live);
+        // Behind a route without a pod there is Traefik's own word; without the route, the page that tells how it stands.
+        if stage != Stage::Up {
+            self.delete_routes();
+        }
+        stage
+    }
+
+    fn run(&mut self, live: bool) -> Stage {
         let (Ok(effective), Some(template)) =
             (self.decision.effective.clone(), self.snapshot.template.clone())
         else {
@@ -228,11 +258,16 @@ impl Decider<'_> {
         };
         let around = self.around(&effective);
         let around = Plan { effective: &around, advertise: self.advertise(&around), ..plan.clone() };
-        let blocked = self.ensure_children(&around);
-        if let Some(blocked) = blocked.filter(|_| !live) {
-            return blocked;
+        if live {
+            // The pod first: its end does not hang on a child that is refused.
+            let stage = self.mind_pod(Some((&plan, &around)));
+            let _ = self.ensure_children(&around);
+            return stage;
         }
-        self.mind_pod(Some((&plan, &around)))
+        match self.ensure_children(&around) {
+            Some(blocked) => blocked,
+            None => self.mind_pod(Some((&plan, &around))),
+        }
     }
 
     /// What has to hold before anything of the session is made.

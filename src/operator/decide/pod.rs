@@ -11,7 +11,7 @@ use super::children::taken;
 use super::{Decider, Replacements, Stage, after};
 use crate::crd::EndAction;
 use crate::operator::build::{self, Plan};
-use crate::operator::effective::Effective;
+use crate::operator::effective::Ends;
 use crate::operator::snapshot::{Child, GatewayState, RouteProbe};
 use crate::operator::step::{Object, Step, Why};
 use crate::operator::{names, pods};
@@ -46,6 +46,10 @@ impl Decider<'_> {
         }
         match pods::phase(pod) {
             "Failed" => self.replace(pod),
+            "Succeeded" if self.was_suspended_and_woken(pod) => {
+                self.delete_pod(pod);
+                Stage::Stopping
+            }
             "Succeeded" => {
                 self.step(Step::Suspend(Why::Logout));
                 Stage::Stopping
@@ -91,6 +95,13 @@ impl Decider<'_> {
         wish.is_some() && wish == pod.metadata.uid.as_ref()
     }
 
+    /// Whether the end of this very pod has suspended the session already, and somebody wants it back.
+    fn was_suspended_and_woken(&self, pod: &Pod) -> bool {
+        let (slept, woken) =
+            (self.snapshot.instant(names::SUSPENDED_AT), self.snapshot.instant(names::WAKE_AT));
+        slept.is_some_and(|slept| pods::created(pod).is_some_and(|made| slept > made) && woken >= Some(slept))
+    }
+
     fn replace(&mut self, pod: &Pod) -> Stage {
         let message = failure(pod);
         let Replacements { count, pod_uid: counted, .. } = &self.decision.replacements;
@@ -108,7 +119,7 @@ impl Decider<'_> {
     }
 
     fn mind_live_pod(&mut self, pod: &Pod, plans: Option<(&Plan<'_>, &Plan<'_>)>) -> Stage {
-        self.look_again_in(self.gateway_interval(plans.map(|(plan, _)| plan.effective)));
+        self.look_again_in(self.gateway_interval());
         // Traefik takes a moment to load a route.
         if matches!(self.snapshot.probe, RouteProbe::Due | RouteProbe::Fails { .. }) {
             self.look_again_in(self.snapshot.probe.until_look(&self.settings.pace, self.now));
@@ -116,12 +127,15 @@ impl Decider<'_> {
         if let Some((plan, around)) = plans {
             let wanted = build::pod::pod(plan);
             let hash = |pod: &Pod| pod.annotations().get(names::SPEC_HASH).cloned();
-            self.decision.up_to_date = Some(hash(&wanted) == hash(pod));
+            let same_way = plan.effective.exposure == around.effective.exposure;
+            self.decision.up_to_date = Some(same_way && hash(&wanted) == hash(pod));
             if pods::is_ready(pod) || self.snapshot.route.ours().is_some() {
                 self.ensure_routes(around);
             }
-            self.mind_time(pod, plan.effective);
-            self.mind_visitors(plan.effective);
+        }
+        if let Some(ends) = self.decision.ends {
+            self.mind_time(pod, &ends);
+            self.mind_visitors(&ends);
         }
         self.forget_failures(pod);
         Stage::Up
@@ -141,11 +155,11 @@ impl Decider<'_> {
     }
 
     /// Between two looks at the gateway: often at first, until it streams, then as often as idleness has to be noticed.
-    fn gateway_interval(&self, effective: Option<&Effective>) -> Duration {
+    fn gateway_interval(&self) -> Duration {
         let pace = &self.settings.pace;
         match self.snapshot.gateway_state() {
             Some(Ok(state)) if state.streams() => {
-                let idle = effective.and_then(|e| e.idle_timeout.span());
+                let idle = self.decision.ends.and_then(|ends| ends.idle_timeout.span());
                 idle.map_or(pace.gateway_running, |idle| (idle / 20).max(pace.gateway_running))
             }
             _ => self.snapshot.until_gateway_look(pace, self.now),
@@ -153,17 +167,17 @@ impl Decider<'_> {
     }
 
     /// The timeout, and the warning before it.
-    fn mind_time(&mut self, pod: &Pod, effective: &Effective) {
-        let (Some(span), Some(start)) = (effective.timeout.span(), pods::created(pod)) else { return };
+    fn mind_time(&mut self, pod: &Pod, ends: &Ends) {
+        let (Some(span), Some(start)) = (ends.timeout.span(), pods::created(pod)) else { return };
         let end = after(start, span);
         let left = self.until(end);
         if left.is_zero() {
-            self.end(effective.timeout_action, Why::Timeout);
+            self.end(ends.timeout_action, Why::Timeout);
             return;
         }
         let warning = self.settings.pace.warning;
         if left <= warning {
-            self.step(Step::Warn { at: end, action: effective.timeout_action });
+            self.step(Step::Warn { at: end, action: ends.timeout_action });
             self.look_again_in(left);
         } else {
             self.look_again_in(left.saturating_sub(warning));
@@ -171,11 +185,11 @@ impl Decider<'_> {
     }
 
     /// Idleness. What cannot be read is not idle.
-    fn mind_visitors(&mut self, effective: &Effective) {
-        let Some(limit) = effective.idle_timeout.span() else { return };
+    fn mind_visitors(&mut self, ends: &Ends) {
+        let Some(limit) = ends.idle_timeout.span() else { return };
         let Some(Ok(GatewayState { viewers: 0, idle, .. })) = self.snapshot.gateway_state() else { return };
         if *idle >= limit {
-            self.end(effective.idle_action, Why::Idle);
+            self.end(ends.idle_action, Why::Idle);
         } else {
             self.look_again_in(limit.saturating_sub(*idle));
         }

@@ -66,8 +66,8 @@ fn what_was_edited_or_deleted_is_brought_back_under_the_pod() {
     snapshot.policy = Child::Absent;
     snapshot.route = Child::Absent;
     let decision = look(&snapshot, 100);
-    assert_eq!(short(&decision), ["create networkpolicy", "update service", "create ingressroute"]);
-    let Step::Update { uid, .. } = &decision.steps[1] else { panic!("{:?}", decision.steps[1]) };
+    assert_eq!(short(&decision), ["create ingressroute", "create networkpolicy", "update service"]);
+    let Step::Update { uid, .. } = &decision.steps[2] else { panic!("{:?}", decision.steps[2]) };
     assert_eq!(uid, "uid-of-vdi-desk");
 }
 
@@ -147,11 +147,12 @@ fn remember(snapshot: &mut Snapshot, replacements: &Replacements) {
 fn a_failed_pod_is_replaced_with_growing_waits_and_counted_once() {
     let mut snapshot = failed(running(session(|_| {}), template(|_| {})), "p1");
     let decision = look(&snapshot, 100);
-    assert_eq!(short(&decision), Vec::<String>::new(), "it is counted first");
+    assert_eq!(short(&decision), ["delete Route"], "it is counted first");
     assert!(matches!(&decision.stage, Stage::BackOff { message } if message.contains("low on resource")));
     assert_eq!(decision.replacements.count, 1);
 
     remember(&mut snapshot, &decision.replacements);
+    snapshot.route = Child::Absent;
     let counted = look(&snapshot, 101);
     assert_eq!(short(&counted), ["delete Pod"]);
     assert_eq!(counted.replacements, decision.replacements, "a stale cache shows the same pod");
@@ -170,8 +171,9 @@ fn after_too_many_failures_the_last_pod_stays_until_somebody_restarts() {
     let mut snapshot = failed(running(session(|_| {}), template(|_| {})), "p6");
     remember(&mut snapshot, &Replacements { count: 5, last: Some(at(90)), pod_uid: Some("p5".to_owned()) });
     let decision = look(&snapshot, 100);
-    assert_eq!(short(&decision), Vec::<String>::new());
+    assert_eq!(short(&decision), ["delete Route"]);
     assert!(matches!(decision.stage, Stage::Exhausted { .. }));
+    snapshot.route = Child::Absent;
     with_session(&mut snapshot, |session| {
         session.metadata.annotations = Some([(names::RESTART.to_owned(), "p6".to_owned())].into());
     });
@@ -192,7 +194,7 @@ fn a_restart_ends_with_the_pod_that_it_names() {
     let mut snapshot = running(session(|_| {}), template(|_| {}));
     let ask = |uid: &str| Some([(names::RESTART.to_owned(), uid.to_owned())].into());
     with_session(&mut snapshot, |session| session.metadata.annotations = ask(POD_UID));
-    assert_eq!(short(&look(&snapshot, 100)), ["delete Pod"]);
+    assert_eq!(short(&look(&snapshot, 100)), ["delete Pod", "delete Route"]);
     with_session(&mut snapshot, |session| session.metadata.annotations = ask("an earlier pod"));
     assert_eq!(short(&look(&snapshot, 100)), Vec::<String>::new());
 }
@@ -201,7 +203,7 @@ fn a_restart_ends_with_the_pod_that_it_names() {
 fn a_logout_suspends() {
     let mut snapshot = running(session(|_| {}), template(|_| {}));
     with_pod(&mut snapshot, |pod| pod.status.as_mut().unwrap().phase = Some("Succeeded".to_owned()));
-    assert_eq!(look(&snapshot, 100).steps, [Step::Suspend(Why::Logout)]);
+    assert_eq!(short(&look(&snapshot, 100)), ["Suspend(Logout)", "delete Route"]);
 }
 
 #[test]
@@ -220,7 +222,8 @@ fn a_pod_that_leaves_is_waited_for_and_never_doubled() {
     let mut snapshot = running(session(|_| {}), template(|_| {}));
     with_pod(&mut snapshot, |pod| pod.metadata.deletion_timestamp = Some(Time(at(130))));
     let decision = look(&snapshot, 120);
-    assert_eq!((short(&decision), decision.stage), (vec![], Stage::Stopping));
+    assert_eq!((short(&decision), decision.stage), (vec!["delete Route".to_owned()], Stage::Stopping));
+    snapshot.route = Child::Absent;
     let decision = look(&snapshot, 400);
     assert_eq!((short(&decision), decision.stage), (vec![], Stage::Lost));
 }
@@ -269,6 +272,10 @@ fn a_deleted_session_goes_after_its_pod_or_after_a_while() {
     let mut snapshot = running(session(|_| {}), template(|_| {}));
     with_session(&mut snapshot, |s| s.metadata.deletion_timestamp = Some(Time(at(100))));
     assert_eq!(short(&look(&snapshot, 100)), ["delete Route", "delete Pod"]);
+    assert!(
+        look(&snapshot, 190).steps.contains(&Step::RemoveFinalizer),
+        "nor does one that may not be deleted"
+    );
     with_pod(&mut snapshot, |pod| pod.metadata.deletion_timestamp = Some(Time(at(130))));
     snapshot.route = Child::Absent;
     let decision = look(&snapshot, 110);
@@ -292,8 +299,14 @@ fn a_home_goes_only_where_the_spec_says_so() {
     with_session(&mut snapshot, |s| s.metadata.deletion_timestamp = Some(Time(at(100))));
     (snapshot.pod, snapshot.route) = (Child::Absent, Child::Absent);
     let claim = names::home("alice@example.com", "ubuntu");
-    let both = vec![Step::DeleteHome { claim }, Step::RemoveFinalizer];
+    let both = vec![Step::DeleteHome { claim: claim.clone(), must: true }, Step::RemoveFinalizer];
     assert_eq!(look(&snapshot, 110).steps, both);
+    let at_last = vec![Step::DeleteHome { claim, must: false }, Step::RemoveFinalizer];
+    assert_eq!(
+        look(&snapshot, 160).steps,
+        at_last,
+        "a home that may not be deleted does not hold it for ever"
+    );
     snapshot.template = None;
     assert_eq!(look(&snapshot, 110).steps, both, "the session's own word is enough");
 }
@@ -373,4 +386,93 @@ fn uids_are_those_that_were_seen() {
         })
         .collect();
     assert_eq!(uids, ["uid-of-vdi-desk", POD_UID]);
+}
+
+/// A session that no longer fits its template (its user asked for more than is let, while it runs).
+fn unfit(change: impl FnOnce(&mut crate::crd::VDISessionSpec)) -> Snapshot {
+    let limited = |t: &mut crate::crd::VDITemplateSpec| {
+        t.timeout = Some("1h".to_owned());
+        t.idle_timeout = Some("30m".to_owned());
+        t.overrides = Some(crate::crd::Overrides {
+            max_timeout: Some("1h".to_owned()),
+            ..crate::crd::Overrides::default()
+        });
+    };
+    let mut snapshot = running(session(|_| {}), template(limited));
+    let effective = validate::validate(&snapshot.session, snapshot.template.as_deref()).unwrap();
+    let status = validate::effective_status(&effective, snapshot.template.as_deref().unwrap());
+    with_session(&mut snapshot, |s| {
+        s.status = Some(VDISessionStatus { effective: Some(status), ..VDISessionStatus::default() });
+        change(&mut s.spec);
+    });
+    snapshot
+}
+
+#[test]
+fn a_live_session_does_not_escape_its_timeout_by_a_spec_that_is_refused() {
+    let never = unfit(|s| s.timeout = text("0"));
+    assert!(validate::validate(&never.session, never.template.as_deref()).is_err());
+    assert_eq!(look(&unfit(|_| {}), 3601).steps, [Step::Suspend(Why::Timeout)], "as it was");
+    assert_eq!(look(&never, 3601).steps, [Step::Suspend(Why::Timeout)], "the limit that it ran under holds");
+}
+
+#[test]
+fn a_live_session_does_not_escape_idle_suspension_by_a_spec_that_is_refused() {
+    let mut never = unfit(|s| s.timeout = text("0"));
+    never.gateway = Some(streaming(0, 1801));
+    assert_eq!(look(&never, 1900).steps, [Step::Suspend(Why::Idle)]);
+}
+
+#[test]
+fn the_route_goes_with_the_pod() {
+    let snapshot = failed(running(session(|_| {}), template(|_| {})), "p1");
+    assert_eq!(short(&look(&snapshot, 100)), ["delete Route"]);
+    let mut gone = snapshot;
+    gone.pod = Child::Absent;
+    remember(&mut gone, &Replacements { count: 3, last: Some(at(100)), pod_uid: Some("p1".to_owned()) });
+    let decision = look(&gone, 105);
+    assert!(matches!(decision.stage, Stage::BackOff { .. }));
+    assert!(
+        short(&decision).contains(&"delete Route".to_owned()),
+        "no pod for 40 s, and the route stays: {:?}",
+        short(&decision)
+    );
+}
+
+#[test]
+fn what_a_live_homeless_desktop_does_not_need_does_not_hold_its_end() {
+    let homeless = |enabled: bool| {
+        move |t: &mut crate::crd::VDITemplateSpec| {
+            t.timeout = Some("1h".to_owned());
+            t.persistence =
+                Some(crate::crd::PersistenceDefaults { enabled: Some(enabled), ..Default::default() });
+        }
+    };
+    let mut snapshot = running(session(|_| {}), template(homeless(false)));
+    assert!(snapshot.claim.is_none());
+    snapshot.template = Some(Arc::new(template(homeless(true))));
+    let decision = look(&snapshot, 3601);
+    // `apply` stops at the first step that fails and is not optional: a PVC quota then holds the timeout for ever.
+    let end = decision.steps.iter().position(|s| matches!(s, Step::Suspend(Why::Timeout))).unwrap();
+    let before: Vec<&Step> = decision.steps[..end].iter().filter(|s| !s.is_optional()).collect();
+    assert!(before.is_empty(), "{:?}", short(&decision));
+}
+
+#[test]
+fn a_change_of_exposure_is_a_change() {
+    let mut snapshot = running(session(|_| {}), template(|_| {}));
+    snapshot.template = Some(Arc::new(template(|t| t.exposure = Some(Exposure::NodePort))));
+    assert_eq!(look(&snapshot, 100).up_to_date, Some(false));
+}
+
+#[test]
+fn who_wakes_a_desktop_after_a_logout_is_not_sent_to_sleep_by_the_pod_that_ended() {
+    let mut snapshot = running(session(|_| {}), template(|_| {}));
+    with_pod(&mut snapshot, |pod| pod.status.as_mut().unwrap().phase = Some("Succeeded".to_owned()));
+    // Its deletion was refused, or the watch is behind: it is there, and the wake is newer than the logout.
+    with_session(&mut snapshot, |s| {
+        let times = [(names::SUSPENDED_AT, at(90)), (names::WAKE_AT, at(95))];
+        s.metadata.annotations = Some(times.map(|(name, at)| (name.to_owned(), at.to_string())).into());
+    });
+    assert_eq!(short(&look(&snapshot, 100)), ["delete Pod", "delete Route"]);
 }

@@ -1,6 +1,7 @@
 //! The operator on a real API server, in this process: its calls can be made to fail, and it can be ended at any of them.
 
 mod crashes;
+mod ends;
 mod failures;
 mod leaders;
 mod life;
@@ -8,6 +9,7 @@ mod rights;
 mod route;
 mod settled;
 mod storms;
+mod turns;
 mod webhook;
 
 use std::collections::BTreeMap;
