@@ -200,8 +200,14 @@ impl Gateways {
         }
         let bearer = self.bearer(target, now).await?;
         self.call(target, Method::POST, NOTICE, &bearer, text).await?;
-        self.with(&target.session_uid, |known| known.warned = Some(mark));
+        self.with(&target.session_uid, |known| known.warned = notice.at.is_some().then_some(mark));
         Ok(())
+    }
+
+    /// Whether viewers of this pod have been told of an end.
+    pub fn has_warned(&self, target: &Target) -> bool {
+        self.known(&target.session_uid, |known| Some(known.warned.as_ref()?.starts_with(&target.pod_uid)))
+            .unwrap_or_default()
     }
 
     /// The key that a visitor's token is checked with. However many ask, a session's Secret is read once in

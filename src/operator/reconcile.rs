@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::apply::{Applier, Done, StepError};
 use super::conditions::{self, Failure, Finding};
 use super::context::Context;
-use super::decide::{self, Decision};
+use super::decide::{self, Decision, Stage};
 use super::snapshot::Snapshot;
 use super::step::{Object, Step, Why};
 use super::stores::Space;
@@ -83,6 +83,7 @@ async fn run(
     let snapshot = fetch::fetch(context, space, session, now).await;
     let decision = decide::decide(&snapshot, &context.settings, now);
     let outcome = apply(context, space, &snapshot, &decision, now).await;
+    withdraw(context, &snapshot, &decision, now).await;
     if outcome.gone {
         if decision.left_behind {
             let (namespace, session) = (snapshot.session.namespace().unwrap_or_default(), snapshot.name());
@@ -151,8 +152,9 @@ async fn apply(
                 if is_pod && error.is_refusal() {
                     context.roll.failed(snapshot.uid());
                 }
+                let is_optional = step.is_optional(error.is_passing());
                 note(snapshot, step, error, &mut outcome);
-                if !step.is_optional() {
+                if !is_optional {
                     break;
                 }
             }
@@ -218,6 +220,19 @@ async fn warn(
     };
     if let Err(error) = context.gateways.warn(&target, &notice, now).await {
         tracing::warn!(code = "warning_failed", session = %snapshot.name(), %error, "viewers could not be warned");
+    }
+}
+
+/// An end that was put off is told of too.
+async fn withdraw(context: &Context, snapshot: &Snapshot, decision: &Decision, now: Timestamp) {
+    let is_due = decision.steps.iter().any(|step| matches!(step, Step::Warn { .. }));
+    let Some(target) = fetch::target(snapshot) else { return };
+    if is_due || decision.stage != Stage::Up || !context.gateways.has_warned(&target) {
+        return;
+    }
+    let nothing = NoticeRequest { action: None, at: None, reason: None, home_stays: None };
+    if let Err(error) = context.gateways.warn(&target, &nothing, now).await {
+        tracing::warn!(code = "warning_failed", session = %snapshot.name(), %error, "a warning could not be withdrawn");
     }
 }
 
@@ -289,7 +304,7 @@ fn next_look(decision: &Decision, outcome: &Outcome) -> Option<Duration> {
     if outcome.waits {
         sooner(BEATEN);
     }
-    if let decide::Stage::Blocked { condition, .. } = &decision.stage
+    if let Stage::Blocked { condition, .. } = &decision.stage
         && matches!(condition, ConditionType::Admitted | ConditionType::StorageReady)
     {
         sooner(WAITING);

@@ -60,6 +60,17 @@ impl Why {
     }
 }
 
+/// For how long a session that is deleted waits for its home to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insist {
+    /// Until it has gone.
+    Always,
+    /// Until then, or until the API server refuses what no second try will change.
+    UnlessRefused,
+    /// Not at all.
+    Never,
+}
+
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -93,8 +104,8 @@ pub enum Step {
     DeleteHome {
         /// Name of its claim.
         claim: String,
-        /// False: the session goes even if this fails.
-        must: bool,
+        /// Whether the session waits for it.
+        insist: Insist,
     },
     /// End the run by an annotation on the session. For [`Why::Idle`] the gateway is asked once more before.
     Suspend(Why),
@@ -123,11 +134,14 @@ impl Step {
         }
     }
 
-    /// Whether the steps behind it make sense without it. Only routes stand alone: a pod without its policy, or a
+    /// Whether the steps behind it are done though it failed. Only routes stand alone: a pod without its policy, or a
     /// session without its finalizer, must not be.
-    pub const fn is_optional(&self) -> bool {
-        matches!(self.condition(), ConditionType::RouteReady)
-            || matches!(self, Self::Warn { .. } | Self::DeleteHome { must: false, .. })
+    pub const fn is_optional(&self, failure_passes: bool) -> bool {
+        match self {
+            Self::Warn { .. } | Self::DeleteHome { insist: Insist::Never, .. } => true,
+            Self::DeleteHome { insist: Insist::UnlessRefused, .. } => !failure_passes,
+            _ => matches!(self.condition(), ConditionType::RouteReady),
+        }
     }
 }
 

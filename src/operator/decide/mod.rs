@@ -16,7 +16,7 @@ use super::reason::Reason;
 use super::run::{self, Run};
 use super::settings::Settings;
 use super::snapshot::{Child, Snapshot};
-use super::step::Step;
+use super::step::{Insist, Step};
 use super::validate::{self, Refusal};
 use super::{homes, names, pods};
 use crate::crd::{ConditionType, Phase, Reclaim};
@@ -177,7 +177,12 @@ impl Decider<'_> {
         if self.reclaims() {
             let session = &self.snapshot.session.spec;
             let claim = names::home(&session.user, &session.template);
-            self.step(Step::DeleteHome { claim, must: !is_late });
+            let insist = match is_late {
+                false => Insist::Always,
+                true if self.until_given_up_for_good().is_zero() => Insist::Never,
+                true => Insist::UnlessRefused,
+            };
+            self.step(Step::DeleteHome { claim, insist });
         }
         self.step(Step::RemoveFinalizer);
         Stage::Terminating
@@ -193,6 +198,13 @@ impl Decider<'_> {
             None => session,
         };
         ends.map_or(Duration::ZERO, |ends| self.until(after(ends, self.settings.pace.cleanup)))
+    }
+
+    /// How long an API server that fails is still asked to delete the home.
+    fn until_given_up_for_good(&self) -> Duration {
+        let deleted = self.snapshot.session.metadata.deletion_timestamp.as_ref();
+        let cleanup = self.settings.pace.cleanup.saturating_mul(10);
+        deleted.map_or(Duration::ZERO, |at| self.until(after(at.0, cleanup)))
     }
 
     /// Whether the home goes with the session. If the template is gone, only the session's own word counts.

@@ -9,7 +9,7 @@ use crate::operator::fixtures::{
     POD_UID, UID, at, empty, made, running, session, settings, streaming, template, with_pod, with_session,
 };
 use crate::operator::snapshot::Child;
-use crate::operator::step::{Kind, Object, Why};
+use crate::operator::step::{Insist, Kind, Object, Why};
 
 fn text(t: &str) -> Option<IntOrText> {
     Some(IntOrText::Text(t.to_owned()))
@@ -299,14 +299,16 @@ fn a_home_goes_only_where_the_spec_says_so() {
     with_session(&mut snapshot, |s| s.metadata.deletion_timestamp = Some(Time(at(100))));
     (snapshot.pod, snapshot.route) = (Child::Absent, Child::Absent);
     let claim = names::home("alice@example.com", "ubuntu");
-    let both = vec![Step::DeleteHome { claim: claim.clone(), must: true }, Step::RemoveFinalizer];
+    let both = vec![Step::DeleteHome { claim: claim.clone(), insist: Insist::Always }, Step::RemoveFinalizer];
     assert_eq!(look(&snapshot, 110).steps, both);
-    let at_last = vec![Step::DeleteHome { claim, must: false }, Step::RemoveFinalizer];
+    let at_last = vec![Step::DeleteHome { claim, insist: Insist::UnlessRefused }, Step::RemoveFinalizer];
     assert_eq!(
         look(&snapshot, 160).steps,
         at_last,
         "a home that may not be deleted does not hold it for ever"
     );
+    let Step::DeleteHome { insist, .. } = &look(&snapshot, 700).steps[0] else { panic!("no deletion") };
+    assert_eq!(*insist, Insist::Never, "nor does an API server that fails");
     snapshot.template = None;
     assert_eq!(look(&snapshot, 110).steps, both, "the session's own word is enough");
 }
@@ -454,7 +456,7 @@ fn what_a_live_homeless_desktop_does_not_need_does_not_hold_its_end() {
     let decision = look(&snapshot, 3601);
     // `apply` stops at the first step that fails and is not optional: a PVC quota then holds the timeout for ever.
     let end = decision.steps.iter().position(|s| matches!(s, Step::Suspend(Why::Timeout))).unwrap();
-    let before: Vec<&Step> = decision.steps[..end].iter().filter(|s| !s.is_optional()).collect();
+    let before: Vec<&Step> = decision.steps[..end].iter().filter(|s| !s.is_optional(false)).collect();
     assert!(before.is_empty(), "{:?}", short(&decision));
 }
 

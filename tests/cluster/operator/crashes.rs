@@ -28,6 +28,8 @@ const TWICE: [&str; 6] = [
     "patch vdisessions",
 ];
 
+/// Lives in which a call that was seen once has to be seen again.
+const LIVES: u32 = 4;
 /// For the crash itself to be noted, once the life is over.
 const STRIKES: Duration = Duration::from_secs(5);
 
@@ -195,8 +197,16 @@ async fn a_crash_at_any_call_changes_nothing_in_the_end() {
     let cases: Vec<(Site, u32, Moment)> = cases.collect();
     let lives = futures_util::stream::iter(cases).map(|(site, nth, moment)| async move {
         let case = format!("{site:?} {nth} {moment:?}");
-        let struck = tokio::spawn(live_through(Life::Asked, site, nth, moment)).await;
-        (case, struck)
+        let struck = tokio::spawn(async move {
+            // Some calls are made only if a watch tells two things in one order, so not in every life.
+            for _ in 0..LIVES {
+                if live_through(Life::Asked, site.clone(), nth, moment).await {
+                    return true;
+                }
+            }
+            false
+        });
+        (case, struck.await)
     });
     let results: Vec<_> = lives.buffer_unordered(6).collect().await;
     for (case, struck) in results {
