@@ -142,6 +142,17 @@ pub struct VDITemplateSpec {
     /// What a session may say for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<Overrides>,
+    /// Why it cannot be read, of what the operator has in place of a template that passed the schema and is none all the
+    /// same. Never in a cluster.
+    // Not `skip`: KubeSchema makes a copy of the struct in which a field that is skipped outright counts as dead.
+    #[serde(skip_deserializing, skip_serializing_if = "is_the_operators_own")]
+    #[schemars(skip)]
+    pub unreadable: Option<String>,
+}
+
+/// True: what the operator notes for itself is never written.
+const fn is_the_operators_own(_: &Option<String>) -> bool {
+    true
 }
 
 /// When an image is pulled.

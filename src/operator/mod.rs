@@ -17,6 +17,7 @@ pub mod events;
 pub mod fetch;
 #[cfg(test)]
 mod fixtures;
+pub mod follow;
 pub mod gateways;
 pub mod homes;
 pub mod lead;

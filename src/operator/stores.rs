@@ -3,32 +3,25 @@
 //! Every replica watches, so that followers can serve the wake page; the leader alone acts on it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Debug;
-use std::hash::Hash;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::core::NamespaceResourceScope;
+use kube::core::error_boundary::InvalidObject;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use super::names;
+use super::follow::{Known, StandIn, Touches, Watched, await_kind, follow, left_out, writer};
 use super::queue::{Open, Queue, Urgency};
 use super::traefik::{IngressRoute, IngressRouteTCP};
-use crate::crd::{VDISession, VDITemplate};
-
-/// How often the API server is asked whether it knows Traefik's kinds, until it does.
-const DISCOVERY: Duration = Duration::from_secs(10);
+use super::{names, refusal};
+use crate::crd::{VDISession, VDITemplate, VDITemplateSpec};
 
 /// What is known of one namespace.
 pub struct Space {
@@ -101,9 +94,6 @@ impl Seen {
     }
 }
 
-/// What an event of one kind means for sessions.
-type Touches<K> = Arc<dyn Fn(&K) + Send + Sync>;
-
 impl Stores {
     /// Starts all watches; they end with `tasks`.
     pub fn start(client: &Client, namespaces: &[String], tasks: &mut JoinSet<()>) -> Arc<Self> {
@@ -120,7 +110,7 @@ impl Stores {
             spaces.insert(namespace.clone(), space);
         }
         let templates = start.templates(users);
-        let nodes = start.cluster(watcher::Config::default(), Arc::new(|_: &Node| {}));
+        let nodes = start.cluster(Arc::new(|_: &Node| {}), left_out);
         Arc::new(Self { templates, nodes, spaces, routes, seen })
     }
 
@@ -210,8 +200,8 @@ impl Start<'_> {
             slices: self.watch(namespace, ours(), by_label(&queue)),
             claims: self.watch(namespace, all(), by_home(&queue, &sessions)),
             warnings: self.watch(namespace, all().fields("type=Warning"), by_subject(&queue, &sessions)),
-            routes: self.watch_when_served(namespace, &queue, known),
-            turn_routes: self.watch_when_served(namespace, &queue, known),
+            routes: self.watch_when_served(namespace, &queue, known, empty_route),
+            turn_routes: self.watch_when_served(namespace, &queue, known, empty_turn_route),
             sessions: self.watch_sessions(namespace, &queue, sessions_writer, sessions),
             queue,
         }
@@ -225,50 +215,57 @@ impl Start<'_> {
         store: Store<VDISession>,
     ) -> Store<VDISession> {
         let api = Api::namespaced(self.client.clone(), namespace);
-        let name = watch_name::<VDISession>(namespace);
-        self.seen.expect(&name);
         let queue = Arc::clone(queue);
         let touches: Touches<VDISession> =
             Arc::new(move |session| queue.mark(session.name_any(), urgency(session)));
-        let seen = Arc::clone(&self.seen);
-        self.tasks
-            .spawn(follow(api, watcher::Config::default(), writer, touches, move || seen.listed(&name)));
+        let known = Known::new(writer, touches, left_out);
+        self.run(api, watch_name::<VDISession>(namespace), watcher::Config::default(), known);
         store
     }
 
     fn watch<K>(&mut self, namespace: &str, config: watcher::Config, touches: Touches<K>) -> Store<K>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Watched,
-    {
-        let api = Api::namespaced(self.client.clone(), namespace);
-        self.run(api, watch_name::<K>(namespace), config, touches)
-    }
-
-    fn cluster<K>(&mut self, config: watcher::Config, touches: Touches<K>) -> Store<K>
-    where
-        K: Resource<DynamicType = ()> + Watched,
-    {
-        self.run(Api::all(self.client.clone()), watch_name::<K>(CLUSTER), config, touches)
-    }
-
-    fn run<K>(&mut self, api: Api<K>, name: String, config: watcher::Config, touches: Touches<K>) -> Store<K>
-    where
-        K: Resource<DynamicType = ()> + Watched,
+        K: Resource<Scope = NamespaceResourceScope> + Watched,
     {
         let (writer, store) = writer();
-        self.seen.expect(&name);
-        let seen = Arc::clone(&self.seen);
-        self.tasks.spawn(follow(api, config, writer, touches, move || seen.listed(&name)));
+        let api = Api::namespaced(self.client.clone(), namespace);
+        self.run(api, watch_name::<K>(namespace), config, Known::new(writer, touches, left_out));
         store
     }
 
+    fn cluster<K: Watched>(&mut self, touches: Touches<K>, stand_in: StandIn<K>) -> Store<K> {
+        let (writer, store) = writer();
+        let known = Known::new(writer, touches, stand_in);
+        let api = Api::all(self.client.clone());
+        self.run(api, watch_name::<K>(CLUSTER), watcher::Config::default(), known);
+        store
+    }
+
+    fn run<K: Watched>(
+        &mut self,
+        api: Api<DeserializeGuard<K>>,
+        name: String,
+        config: watcher::Config,
+        known: Known<K>,
+    ) {
+        self.seen.expect(&name);
+        let seen = Arc::clone(&self.seen);
+        self.tasks.spawn(follow(api, config, known, move || seen.listed(&name)));
+    }
+
     /// Traefik may come later than the operator, or never.
-    fn watch_when_served<K>(&mut self, namespace: &str, queue: &Arc<Queue>, known: &Arc<AtomicU8>) -> Store<K>
+    fn watch_when_served<K>(
+        &mut self,
+        namespace: &str,
+        queue: &Arc<Queue>,
+        known: &Arc<AtomicU8>,
+        stand_in: StandIn<K>,
+    ) -> Store<K>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Watched,
+        K: Resource<Scope = NamespaceResourceScope> + Watched,
     {
         let (writer, store) = writer();
-        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let api = Api::namespaced(self.client.clone(), namespace);
         let ours = watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::APP));
         let (client, known, queue) = (self.client.clone(), Arc::clone(known), Arc::clone(queue));
         let seen = Arc::clone(&self.seen);
@@ -278,8 +275,8 @@ impl Start<'_> {
         };
         self.tasks.spawn(async move {
             await_kind::<K>(&client, || tell(ABSENT)).await;
-            let touches = by_label(&queue);
-            follow(api, ours, writer, touches, move || tell(SERVED)).await;
+            let objects = Known::new(writer, by_label(&queue), stand_in);
+            follow(api, ours, objects, move || tell(SERVED)).await;
         });
         store
     }
@@ -293,105 +290,7 @@ impl Start<'_> {
                 }
             }
         });
-        self.cluster(watcher::Config::default(), touches)
-    }
-}
-
-/// What a store can hold.
-pub trait Watched: Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
-impl<K: Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
-
-fn writer<K: Resource<DynamicType = ()> + Clone + 'static>() -> (Writer<K>, Store<K>)
-where
-    K::DynamicType: Hash + Eq + Clone,
-{
-    let writer = Writer::default();
-    let store = writer.as_reader();
-    (writer, store)
-}
-
-/// Keeps a store true, for ever: a watch that breaks is listed anew (410, dropped connections, an API server that is
-/// away), with a growing wait.
-async fn follow<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    writer: Writer<K>,
-    touches: Touches<K>,
-    listed: impl Fn() + Send + Sync + 'static,
-) where
-    K: Resource<DynamicType = ()> + Watched,
-{
-    let mut known = Known::new(writer, touches);
-    let events = watcher(api, config).default_backoff().modify(|object: &mut K| {
-        // Half of an object's size, and nobody reads it.
-        object.managed_fields_mut().clear();
-    });
-    let mut events = pin!(events);
-    loop {
-        match events.try_next().await {
-            Ok(Some(event)) => {
-                let done = matches!(event, watcher::Event::InitDone);
-                known.take(event);
-                if done {
-                    listed();
-                }
-            }
-            Ok(None) => return,
-            Err(error) => {
-                let kind = K::kind(&());
-                if is_expired(&error) {
-                    tracing::debug!(code = "watch_expired", %kind, %error, "a watch is listed anew");
-                } else {
-                    tracing::warn!(code = "watch_failed", %kind, %error, "a watch broke; it is begun anew");
-                }
-            }
-        }
-    }
-}
-
-/// Whether the API server has merely forgotten where the watch stood (410), as it does every few minutes.
-fn is_expired(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
-}
-
-/// A store with what its events touch. After a new list, what vanished meanwhile has been touched too: its deletion
-/// was never told.
-struct Known<K: Resource<DynamicType = ()> + Clone + 'static> {
-    writer: Writer<K>,
-    store: Store<K>,
-    touches: Touches<K>,
-    listing: HashSet<ObjectRef<K>>,
-}
-
-impl<K: Resource<DynamicType = ()> + Watched> Known<K> {
-    fn new(writer: Writer<K>, touches: Touches<K>) -> Self {
-        let store = writer.as_reader();
-        Self { writer, store, touches, listing: HashSet::new() }
-    }
-
-    fn take(&mut self, event: watcher::Event<K>) {
-        let mut touched: Vec<Arc<K>> = Vec::new();
-        match &event {
-            watcher::Event::Apply(object) | watcher::Event::Delete(object) => {
-                touched.push(Arc::new(object.clone()));
-            }
-            watcher::Event::Init => self.listing.clear(),
-            watcher::Event::InitApply(object) => {
-                self.listing.insert(ObjectRef::from(object));
-            }
-            watcher::Event::InitDone => {
-                let gone = |object: &&Arc<K>| !self.listing.contains(&ObjectRef::from(object.as_ref()));
-                touched.extend(self.store.state().iter().filter(gone).cloned());
-            }
-        }
-        let whole = matches!(event, watcher::Event::InitDone);
-        // The store first: whoever is woken reads it.
-        self.writer.apply_watcher_event(&event);
-        if whole {
-            self.listing.clear();
-            touched.extend(self.store.state());
-        }
-        touched.iter().for_each(|object| (self.touches)(object));
+        self.cluster(touches, unreadable_template)
     }
 }
 
@@ -410,6 +309,22 @@ impl Space {
 fn urgency(session: &VDISession) -> Urgency {
     let has_pod = session.status.as_ref().is_some_and(|status| status.pod_name.is_some());
     if has_pod { Urgency::Routine } else { Urgency::Waiting }
+}
+
+/// A template that cannot be read is known all the same: its sessions say why they do not start.
+fn unreadable_template(invalid: InvalidObject) -> Option<VDITemplate> {
+    let unreadable = Some(refusal::bounded(&invalid.error));
+    let spec = VDITemplateSpec { unreadable, ..VDITemplateSpec::default() };
+    Some(VDITemplate { metadata: invalid.metadata, spec })
+}
+
+/// A route that cannot be read is an edited one, whatever stands in it: it is brought back.
+fn empty_route(invalid: InvalidObject) -> Option<IngressRoute> {
+    Some(IngressRoute { metadata: invalid.metadata, ..IngressRoute::default() })
+}
+
+fn empty_turn_route(invalid: InvalidObject) -> Option<IngressRouteTCP> {
+    Some(IngressRouteTCP { metadata: invalid.metadata, ..IngressRouteTCP::default() })
 }
 
 fn by_label<K: Resource>(queue: &Arc<Queue>) -> Touches<K> {
@@ -457,20 +372,4 @@ fn by_subject(queue: &Arc<Queue>, sessions: &Store<VDISession>) -> Touches<Event
             _ => {}
         }
     })
-}
-
-/// Waits until the API server serves a kind.
-async fn await_kind<K: Resource<DynamicType = ()>>(client: &Client, is_absent: impl Fn()) {
-    let version = K::api_version(&());
-    loop {
-        match client.list_api_group_resources(&version).await {
-            Ok(list) if list.resources.iter().any(|r| r.kind == K::kind(&())) => return,
-            Ok(_) => is_absent(),
-            Err(kube::Error::Api(status)) if status.code == 404 => is_absent(),
-            Err(error) => {
-                tracing::warn!(code = "discovery_failed", kind = %K::kind(&()), %error, "asking for a kind failed")
-            }
-        }
-        tokio::time::sleep(DISCOVERY).await;
-    }
 }

@@ -1,5 +1,6 @@
 //! PURE. The two kinds of Traefik's that sessions need, as far as they need them. Their CRDs are Traefik's.
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,8 @@ pub struct IngressRouteSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Route {
-    /// `Rule`, and nothing else.
+    /// `Rule`, and nothing else; absent from what somebody edited.
+    #[serde(default)]
     pub kind: String,
     /// The rule, in the syntax of Traefik 3.
     #[serde(rename = "match")]
@@ -54,8 +56,9 @@ pub struct Route {
 pub struct RouteService {
     /// Its name.
     pub name: String,
-    /// Its port.
-    pub port: u16,
+    /// Its port, by number or, as somebody may have edited it, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<IntOrString>,
 }
 
 /// An object of Traefik's.

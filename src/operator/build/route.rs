@@ -1,5 +1,6 @@
 //! PURE. Traefik's routes: HTTPS to the page, and TURN over TLS on a host of its own.
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 
 use super::{Plan, host};
@@ -57,7 +58,7 @@ fn metadata(plan: &Plan) -> ObjectMeta {
 }
 
 fn backend(plan: &Plan) -> RouteService {
-    RouteService { name: plan.child(), port: plan.effective.port }
+    RouteService { name: plan.child(), port: Some(IntOrString::Int(plan.effective.port.into())) }
 }
 
 /// `namespace/name`, or `name` in the route's own namespace.

@@ -55,6 +55,10 @@ pub fn validate(session: &VDISession, template: Option<&VDITemplate>) -> Result<
         let message = format!("there is no VDITemplate {template_name:?}");
         Refusal::new(Reason::TemplateMissing, message)
     })?;
+    if let Some(text) = &template.spec.unreadable {
+        let message = format!("VDITemplate {template_name:?} cannot be read: {text}");
+        return Err(Refusal::new(Reason::TemplateInvalid, message));
+    }
     let checked = template::check(&template.spec).map_err(|m| {
         Refusal::new(Reason::TemplateInvalid, format!("VDITemplate {template_name:?}: spec.{m}"))
     })?;

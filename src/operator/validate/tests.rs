@@ -273,3 +273,12 @@ fn what_is_past_a_limit() {
         assert!(validate(&session(json!({ "spec": within })), Some(&template)).is_ok());
     }
 }
+
+#[test]
+fn a_template_that_cannot_be_read_says_why() {
+    let mut unreadable = template(json!({}));
+    unreadable.spec.unreadable = Some("invalid type: string \"1000\", expected i64".to_owned());
+    let words = ["VDITemplate \"ubuntu\"", "expected i64"];
+    refused(&session(json!({})), Some(&unreadable), Reason::TemplateInvalid, &words);
+    assert!(!serde_json::to_string(&unreadable).unwrap().contains("unreadable"));
+}

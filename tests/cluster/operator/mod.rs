@@ -10,6 +10,7 @@ mod route;
 mod settled;
 mod storms;
 mod turns;
+mod unreadable;
 mod webhook;
 
 use std::collections::BTreeMap;
