@@ -27,8 +27,8 @@ pub trait Watched:
 }
 impl<K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
 
-/// What an event of one kind means for sessions.
-pub type Touches<K> = Arc<dyn Fn(&K) + Send + Sync>;
+/// What an event of one kind means for sessions: of the object, and of what it was before if it merely changed.
+pub type Touches<K> = Arc<dyn Fn(&K, Option<&K>) + Send + Sync>;
 
 /// What the store has for an object that cannot be read; `None`: nothing, as if it were not there.
 pub type StandIn<K> = fn(InvalidObject) -> Option<K>;
@@ -147,17 +147,18 @@ impl<K: Watched> Known<K> {
     // In all of these the store goes first: whoever is woken reads it.
 
     fn apply(&mut self, object: K) {
+        let before = self.store.get(&reference(object.meta()));
         let event = watcher::Event::Apply(object);
         self.writer.apply_watcher_event(&event);
         if let watcher::Event::Apply(object) = &event {
-            (self.touches)(object);
+            (self.touches)(object, before.as_deref());
         }
     }
 
     fn delete(&mut self, object: Option<Arc<K>>) {
         let Some(object) = object else { return };
         self.writer.apply_watcher_event(&watcher::Event::Delete(object.as_ref().clone()));
-        (self.touches)(&object);
+        (self.touches)(&object, None);
     }
 
     fn listed(&mut self) {
@@ -167,7 +168,7 @@ impl<K: Watched> Known<K> {
         self.listing.clear();
         self.unreadable.retain(|_, unreadable| unreadable.list == self.lists);
         touched.extend(self.store.state());
-        touched.iter().for_each(|object| (self.touches)(object));
+        touched.iter().for_each(|object| (self.touches)(object, None));
     }
 
     /// The object, or what stands for it; the name of one that is left out.
@@ -236,7 +237,7 @@ mod tests {
         let notes = Arc::clone(&touched);
         let (writer, store) = writer();
         let touches: Touches<VDITemplate> =
-            Arc::new(move |object| notes.lock().unwrap().push(object.name_any()));
+            Arc::new(move |object, _| notes.lock().unwrap().push(object.name_any()));
         (Known::new(writer, touches, stand_in), store, touched)
     }
 

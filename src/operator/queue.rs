@@ -20,6 +20,8 @@ pub enum Urgency {
     Waiting,
 }
 
+/// When an echo is looked at, unless something else leads to a look before.
+const ECHO: Duration = Duration::from_secs(10);
 /// One take in this many is of the routine lane whatever waits in the other.
 const ROUTINE_SHARE: u32 = 8;
 
@@ -31,7 +33,7 @@ struct Lanes {
     routine: VecDeque<String>,
     queued: HashMap<String, Urgency>,
     /// Being worked on; what came up meanwhile is for the next look.
-    busy: HashMap<String, Option<Urgency>>,
+    busy: HashMap<String, Meanwhile>,
     timers: BTreeSet<(Instant, String)>,
     due: HashMap<String, Instant>,
     takes: u32,
@@ -39,13 +41,20 @@ struct Lanes {
     open: bool,
 }
 
+/// What came up during a look.
+#[derive(Debug, Default)]
+struct Meanwhile {
+    marked: Option<Urgency>,
+    echo: Option<Instant>,
+}
+
 impl Lanes {
     fn mark(&mut self, session: String, urgency: Urgency) {
         if !self.open {
             return;
         }
-        if let Some(again) = self.busy.get_mut(&session) {
-            *again = (*again).max(Some(urgency));
+        if let Some(meanwhile) = self.busy.get_mut(&session) {
+            meanwhile.marked = meanwhile.marked.max(Some(urgency));
             return;
         }
         match self.queued.insert(session.clone(), urgency) {
@@ -57,6 +66,17 @@ impl Lanes {
             Some(_) => self.routine.retain(|waits| *waits != session),
         }
         self.lane(urgency).push_back(session);
+    }
+
+    /// A look at `at`, if none is due anyway: nothing is brought forward.
+    fn echo(&mut self, session: String, at: Instant) {
+        if !self.open || self.queued.contains_key(&session) || self.due.contains_key(&session) {
+            return;
+        }
+        match self.busy.get_mut(&session) {
+            Some(meanwhile) => meanwhile.echo = Some(at),
+            None => self.arm(session, at),
+        }
     }
 
     fn lane(&mut self, urgency: Urgency) -> &mut VecDeque<String> {
@@ -75,7 +95,7 @@ impl Lanes {
         let session = self.lane(first).pop_front().or_else(|| self.lane(then).pop_front())?;
         self.queued.remove(&session);
         self.disarm(&session);
-        self.busy.insert(session.clone(), None);
+        self.busy.insert(session.clone(), Meanwhile::default());
         Some(session)
     }
 
@@ -88,6 +108,11 @@ impl Lanes {
         }
     }
 
+    fn arm(&mut self, session: String, at: Instant) {
+        self.due.insert(session.clone(), at);
+        self.timers.insert((at, session));
+    }
+
     fn disarm(&mut self, session: &str) {
         if let Some(at) = self.due.remove(session) {
             self.timers.remove(&(at, session.to_owned()));
@@ -96,12 +121,11 @@ impl Lanes {
 
     /// The look is over; the next one is due at `again`, or when something happens.
     fn done(&mut self, session: &str, again: Option<Instant>) {
-        let marked = self.busy.remove(session).flatten();
-        if let Some(at) = again {
-            self.due.insert(session.to_owned(), at);
-            self.timers.insert((at, session.to_owned()));
+        let meanwhile = self.busy.remove(session).unwrap_or_default();
+        if let Some(at) = again.or(meanwhile.echo) {
+            self.arm(session.to_owned(), at);
         }
-        if let Some(urgency) = marked {
+        if let Some(urgency) = meanwhile.marked {
             self.mark(session.to_owned(), urgency);
         }
     }
@@ -125,6 +149,13 @@ impl Queue {
     pub fn mark(&self, session: impl Into<String>, urgency: Urgency) {
         self.marks.fetch_add(1, Ordering::Release);
         self.lanes().mark(session.into(), urgency);
+        self.changed.notify_one();
+    }
+
+    /// A session's status was written, most likely by whoever looks at it: looked at after a while, since another replica
+    /// may have written it late, and not sooner, since it has nothing new to say.
+    pub fn echo(&self, session: impl Into<String>) {
+        self.lanes().echo(session.into(), Instant::now() + ECHO);
         self.changed.notify_one();
     }
 
@@ -287,6 +318,32 @@ mod tests {
         lanes.done("a", Some(after(30)));
         assert_eq!(lanes.take(after(20)), None, "the first one is forgotten");
         assert_eq!(lanes.take(after(30)).as_deref(), Some("a"));
+        lanes.done("a", None);
+        assert!(lanes.timers.is_empty() && lanes.due.is_empty() && lanes.busy.is_empty());
+    }
+
+    #[test]
+    fn an_echo_brings_nothing_forward_and_is_looked_at_in_the_end() {
+        let (mut lanes, now) = (open(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let echo = |lanes: &mut Lanes| lanes.echo("a".to_owned(), after(10));
+        // During a look that has its own next one, and after it.
+        lanes.mark("a".to_owned(), Urgency::Routine);
+        lanes.take(now);
+        echo(&mut lanes);
+        lanes.done("a", Some(after(30)));
+        echo(&mut lanes);
+        assert_eq!(lanes.take(after(29)), None);
+        assert_eq!(lanes.take(after(30)).as_deref(), Some("a"));
+        // During a look that has none.
+        echo(&mut lanes);
+        lanes.done("a", None);
+        assert_eq!(lanes.take(after(9)), None);
+        assert_eq!(lanes.take(after(10)).as_deref(), Some("a"));
+        // After it.
+        lanes.done("a", None);
+        echo(&mut lanes);
+        assert_eq!(lanes.take(after(10)).as_deref(), Some("a"));
         lanes.done("a", None);
         assert!(lanes.timers.is_empty() && lanes.due.is_empty() && lanes.busy.is_empty());
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::error_boundary::InvalidObject;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::reflector::Store;
@@ -110,7 +111,7 @@ impl Stores {
             spaces.insert(namespace.clone(), space);
         }
         let templates = start.templates(users);
-        let nodes = start.cluster(Arc::new(|_: &Node| {}), left_out);
+        let nodes = start.cluster(Arc::new(|_: &Node, _| {}), left_out);
         Arc::new(Self { templates, nodes, spaces, routes, seen })
     }
 
@@ -216,8 +217,10 @@ impl Start<'_> {
     ) -> Store<VDISession> {
         let api = Api::namespaced(self.client.clone(), namespace);
         let queue = Arc::clone(queue);
-        let touches: Touches<VDISession> =
-            Arc::new(move |session| queue.mark(session.name_any(), urgency(session)));
+        let touches: Touches<VDISession> = Arc::new(move |session, before| match before {
+            Some(before) if is_echo(before, session) => queue.echo(session.name_any()),
+            _ => queue.mark(session.name_any(), urgency(session)),
+        });
         let known = Known::new(writer, touches, left_out);
         self.run(api, watch_name::<VDISession>(namespace), watcher::Config::default(), known);
         store
@@ -282,7 +285,7 @@ impl Start<'_> {
     }
 
     fn templates(&mut self, users: Vec<(Store<VDISession>, Arc<Queue>)>) -> Store<VDITemplate> {
-        let touches: Touches<VDITemplate> = Arc::new(move |template| {
+        let touches: Touches<VDITemplate> = Arc::new(move |template, _| {
             let name = template.name_any();
             for (sessions, queue) in &users {
                 for session in sessions.state().iter().filter(|s| s.spec.template == name) {
@@ -311,6 +314,17 @@ fn urgency(session: &VDISession) -> Urgency {
     if has_pod { Urgency::Routine } else { Urgency::Waiting }
 }
 
+/// Whether nothing of a session has changed but its status, which is the operator's own word. A look because of it would
+/// make void any wait before the next try: each try whose refusal has other words writes another status.
+fn is_echo(before: &VDISession, after: &VDISession) -> bool {
+    let said = |metadata: &ObjectMeta| ObjectMeta {
+        resource_version: None,
+        managed_fields: None,
+        ..metadata.clone()
+    };
+    before.spec == after.spec && said(&before.metadata) == said(&after.metadata)
+}
+
 /// A template that cannot be read is known all the same: its sessions say why they do not start.
 fn unreadable_template(invalid: InvalidObject) -> Option<VDITemplate> {
     let unreadable = Some(refusal::bounded(&invalid.error));
@@ -329,7 +343,7 @@ fn empty_turn_route(invalid: InvalidObject) -> Option<IngressRouteTCP> {
 
 fn by_label<K: Resource>(queue: &Arc<Queue>) -> Touches<K> {
     let queue = Arc::clone(queue);
-    Arc::new(move |object| {
+    Arc::new(move |object, _| {
         if let Some(session) = object.labels().get(names::LABEL_INSTANCE) {
             queue.mark(session.clone(), Urgency::Routine);
         }
@@ -339,7 +353,7 @@ fn by_label<K: Resource>(queue: &Arc<Queue>) -> Touches<K> {
 /// A claim touches the sessions of its user and template.
 fn by_home(queue: &Arc<Queue>, sessions: &Store<VDISession>) -> Touches<PersistentVolumeClaim> {
     let (queue, sessions) = (Arc::clone(queue), sessions.clone());
-    Arc::new(move |claim| {
+    Arc::new(move |claim, _| {
         let name = claim.name_any();
         if name.starts_with(names::HOME_PREFIX) {
             mark_users_of(&name, &sessions, &queue);
@@ -358,7 +372,7 @@ fn mark_users_of(claim: &str, sessions: &Store<VDISession>, queue: &Queue) {
 /// A warning touches the session whose pod or claim it is about.
 fn by_subject(queue: &Arc<Queue>, sessions: &Store<VDISession>) -> Touches<Event> {
     let (queue, sessions) = (Arc::clone(queue), sessions.clone());
-    Arc::new(move |event| {
+    Arc::new(move |event, _| {
         let Some(name) = event.involved_object.name.as_deref() else { return };
         match event.involved_object.kind.as_deref() {
             Some("Pod") => {
@@ -372,4 +386,36 @@ fn by_subject(queue: &Arc<Queue>, sessions: &Store<VDISession>) -> Touches<Event
             _ => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+    use crate::crd::{VDISessionSpec, VDISessionStatus};
+    use crate::operator::fixtures;
+
+    #[test]
+    fn a_status_is_an_echo_and_what_people_write_is_none() {
+        let session = || {
+            let spec = VDISessionSpec { user: "alice".to_owned(), ..VDISessionSpec::default() };
+            let metadata = ObjectMeta { uid: Some("one".to_owned()), ..ObjectMeta::default() };
+            VDISession { metadata, spec, status: None }
+        };
+        let echoes = |change: fn(&mut VDISession)| {
+            let mut after = session();
+            after.metadata.resource_version = Some("2".to_owned());
+            after.status = Some(VDISessionStatus { replacements: Some(1), ..VDISessionStatus::default() });
+            change(&mut after);
+            is_echo(&session(), &after)
+        };
+        assert!(echoes(|_| {}));
+        assert!(!echoes(|s| s.spec.timeout = Some("1h".to_owned())));
+        assert!(!echoes(|s| s.metadata.annotations = Some([("a".to_owned(), "b".to_owned())].into())));
+        assert!(!echoes(|s| s.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into())));
+        assert!(!echoes(|s| s.metadata.finalizers = Some(vec!["a".to_owned()])));
+        assert!(!echoes(|s| s.metadata.deletion_timestamp = Some(Time(fixtures::at(1)))));
+        assert!(!echoes(|s| s.metadata.uid = Some("another".to_owned())));
+    }
 }

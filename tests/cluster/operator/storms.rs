@@ -1,15 +1,21 @@
 //! What happens around an operator: the API server goes and comes, namespaces go, objects lose what marks them; and what
 //! must never show.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
 use deskgate::crd::Phase;
 use deskgate::manifests::NAME;
+use http::{Method, StatusCode};
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Secret, Service};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::crashes::OnePod;
-use super::{Desks, found};
+use super::{Desks, Operator, found, settings};
+use crate::rig::bent::{Bend, bent, is_call};
 use crate::rig::deskgate::Deskgate;
 use crate::rig::wait::{DEADLINE, wait_for, wait_gone, wait_until};
 use crate::rig::{Cluster, Options};
@@ -209,4 +215,37 @@ async fn a_hundred_sessions_at_once_are_all_made_and_the_api_server_is_not_storm
     let throttled = desks.cluster.audit_events(mark, |e| e.response_status.code == 429).len();
     assert_eq!(throttled, 0, "no storm");
     drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_between_tries_grow_though_every_refusal_has_other_words() {
+    let desks = Desks::new("refusals").await;
+    desks.make_template(json!({"persistence": {"enabled": false}})).await;
+    let posts = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&posts);
+    let client = bent(desks.client.clone(), move |request| {
+        if !is_call(request, &Method::POST, "pods") {
+            return Bend::Pass;
+        }
+        let port = 32768 + count.fetch_add(1, Ordering::Relaxed);
+        let message = format!(
+            "Internal error occurred: failed calling webhook \"x.example\": failed to call webhook: Post \
+             \"https://x.example.svc:443/\": read tcp 10.0.0.1:{port}->10.0.0.2:443: read: connection reset by peer"
+        );
+        Bend::Answer(StatusCode::INTERNAL_SERVER_ERROR, message)
+    });
+    let _operator = Operator::start(client, settings(&desks.namespace), "replica-1").await;
+    desks.make_session("desk", json!({})).await;
+    let tries = async |wanted: u32| {
+        wait_until(DEADLINE, &format!("try {wanted}"), async || {
+            let tries = posts.load(Ordering::Relaxed);
+            if tries >= wanted { Ok(()) } else { Err(format!("{tries}")) }
+        })
+        .await;
+    };
+    tries(1).await;
+    let begun = Instant::now();
+    // Half a second, one, two and four between them; what is written before the first one may bring one forward.
+    tries(6).await;
+    assert!(begun.elapsed() > Duration::from_secs(6), "{:?}", begun.elapsed());
 }

@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod audit;
+pub mod bent;
 pub mod clients;
 pub mod credentials;
 pub mod deskgate;

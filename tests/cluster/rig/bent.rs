@@ -1,0 +1,73 @@
+//! A client whose calls can be made to go wrong: on the way, so that the API server knows nothing of it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use kube::Client;
+use kube::client::Body;
+use serde_json::json;
+use tower::{BoxError, Service};
+
+/// What becomes of a call.
+pub enum Bend {
+    /// Nothing unusual.
+    Pass,
+    /// It is late.
+    Delay(Duration),
+    /// It gets an answer that the API server knows nothing of.
+    Answer(StatusCode, String),
+}
+
+/// A client like `client`, but for the calls that `rule` bends.
+pub fn bent(client: Client, rule: impl Fn(&Request<Body>) -> Bend + Send + Sync + 'static) -> Client {
+    Client::new(Bent { inner: client, rule: Arc::new(rule) }, "default")
+}
+
+/// Whether a request is a call of this kind, watches aside.
+pub fn is_call(request: &Request<Body>, method: &Method, resource: &str) -> bool {
+    request.method() == method
+        && request.uri().path().split('/').any(|part| part == resource)
+        && !request.uri().query().unwrap_or_default().contains("watch=")
+}
+
+#[derive(Clone)]
+struct Bent<F> {
+    inner: Client,
+    rule: Arc<F>,
+}
+
+impl<F: Fn(&Request<Body>) -> Bend + Send + Sync + 'static> Service<Request<Body>> for Bent<F> {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (bend, inner) = ((self.rule)(&request), self.inner.clone());
+        Box::pin(async move {
+            match bend {
+                Bend::Pass => {}
+                Bend::Delay(wait) => tokio::time::sleep(wait).await,
+                Bend::Answer(status, message) => return Ok(refusal(status, &message)),
+            }
+            inner.send(request).await.map_err(Into::into)
+        })
+    }
+}
+
+fn refusal(status: StatusCode, message: &str) -> Response<Body> {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": "", "code": status.as_u16(),
+    });
+    let mut response = Response::new(Body::from(body.to_string().into_bytes()));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    response
+}
