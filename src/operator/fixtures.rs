@@ -71,6 +71,7 @@ pub fn empty(session: VDISession, template: VDITemplate) -> Snapshot {
         route: Child::Absent,
         turn_route: Child::Absent,
         route_served: true,
+        route_refused: None,
         claim: None,
         slices: Vec::new(),
         warnings: Vec::new(),

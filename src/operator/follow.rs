@@ -45,13 +45,36 @@ pub fn writer<K: Watched>() -> (Writer<K>, Store<K>) {
     (writer, store)
 }
 
+/// How a watch goes.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// All that there is stands in the store.
+    Listed,
+    /// It is begun anew.
+    Failed(&'a watcher::Error),
+}
+
+impl Told<'_> {
+    /// The API server's words, if it refused the list: nothing comes of trying again until a person has mended that.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Failed(watcher::Error::InitialListFailed(kube::Error::Api(status)))
+                if matches!(status.code, 401 | 403) =>
+            {
+                Some(&status.message)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Keeps a store true: a watch that breaks is listed anew (410, dropped connections, an API server that is away), with a
 /// growing wait.
 pub async fn follow<K: Watched>(
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     mut known: Known<K>,
-    listed: impl Fn() + Send + Sync + 'static,
+    tell: impl Fn(Told<'_>) + Send + Sync + 'static,
 ) {
     let events = watcher(api, config).default_backoff().modify(|object: &mut DeserializeGuard<K>| {
         // Half of an object's size, and nobody reads it.
@@ -64,11 +87,12 @@ pub async fn follow<K: Watched>(
                 let done = matches!(event, watcher::Event::InitDone);
                 known.take(event);
                 if done {
-                    listed();
+                    tell(Told::Listed);
                 }
             }
             Ok(None) => return,
             Err(error) => {
+                tell(Told::Failed(&error));
                 let kind = K::kind(&());
                 if is_expired(&error) {
                     tracing::debug!(code = "watch_expired", %kind, %error, "a watch is listed anew");

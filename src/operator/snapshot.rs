@@ -162,8 +162,10 @@ pub struct Snapshot {
     pub route: Child<IngressRoute>,
     /// The route of TURN over TLS.
     pub turn_route: Child<IngressRouteTCP>,
-    /// Whether the API server knows Traefik's kinds.
+    /// Whether Traefik's kinds can be used.
     pub route_served: bool,
+    /// Why they cannot, if the API server refuses to tell what there is of them.
+    pub route_refused: Option<String>,
     /// The claim of the home's name, whoever's it is.
     pub claim: Option<Arc<PersistentVolumeClaim>>,
     /// EndpointSlices of the Service.

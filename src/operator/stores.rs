@@ -2,9 +2,8 @@
 //!
 //! Every replica watches, so that followers can serve the wake page; the leader alone acts on it.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -18,7 +17,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::task::JoinSet;
 
-use super::follow::{Known, StandIn, Touches, Watched, await_kind, follow, left_out, writer};
+use super::follow::{Known, StandIn, Told, Touches, Watched, await_kind, follow, left_out, writer};
 use super::queue::{Open, Queue, Urgency};
 use super::traefik::{IngressRoute, IngressRouteTCP};
 use super::{names, refusal};
@@ -44,6 +43,8 @@ pub struct Space {
     pub warnings: Store<Event>,
     /// Routes.
     pub routes: Store<IngressRoute>,
+    /// Whether those can be used here.
+    pub routes_served: Arc<Served>,
     /// Routes of TURN over TLS.
     pub turn_routes: Store<IngressRouteTCP>,
     /// Sessions that have to be looked at.
@@ -58,36 +59,104 @@ pub struct Stores {
     pub nodes: Store<Node>,
     /// Namespaces with sessions.
     pub spaces: BTreeMap<String, Space>,
-    routes: Arc<AtomicU8>,
     seen: Arc<Seen>,
+}
+
+/// Whether a kind that need not be there can be used in one namespace.
+#[derive(Debug, Default)]
+pub struct Served(Mutex<Use>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Use {
+    #[default]
+    Unknown,
+    /// The API server does not know the kind.
+    Absent,
+    /// It refuses to tell what there is, in these words.
+    Refused(String),
+    /// What there is stands in the store.
+    Listed,
+}
+
+impl Served {
+    fn state(&self) -> MutexGuard<'_, Use> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what there is of it is known.
+    pub fn is_listed(&self) -> bool {
+        *self.state() == Use::Listed
+    }
+
+    /// Why the API server does not tell what there is of it.
+    pub fn refusal(&self) -> Option<String> {
+        match &*self.state() {
+            Use::Refused(words) => Some(words.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether that is news. Once listed, the store counts: a route is not gone because a watch is refused.
+    fn becomes(&self, next: Use) -> bool {
+        let mut state = self.state();
+        let is_news = *state != Use::Listed && *state != next;
+        if is_news {
+            *state = next;
+        }
+        is_news
+    }
 }
 
 /// Watches that have not listed yet.
 #[derive(Default)]
 struct Seen {
-    waiting: Mutex<HashSet<String>>,
+    missing: Mutex<HashMap<String, Missing>>,
     changed: tokio::sync::Notify,
 }
 
+/// What a watch that has not listed yet means for others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// They wait for it.
+    Awaited,
+    /// They do without.
+    DoneWithout,
+}
+
 impl Seen {
+    fn watches(&self) -> MutexGuard<'_, HashMap<String, Missing>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn expect(&self, watch: &str) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(watch.to_owned());
+        self.watches().insert(watch.to_owned(), Missing::Awaited);
     }
 
     fn listed(&self, watch: &str) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(watch);
+        self.watches().remove(watch);
+        self.changed.notify_waiters();
+    }
+
+    fn do_without(&self, watch: &str) {
+        self.watches().insert(watch.to_owned(), Missing::DoneWithout);
         self.changed.notify_waiters();
     }
 
     fn missing(&self) -> Vec<String> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        let mut missing: Vec<String> = self.watches().keys().cloned().collect();
+        missing.sort();
+        missing
+    }
+
+    fn knows(&self, place: &str) -> bool {
+        !self.watches().iter().any(|(watch, missing)| *missing == Missing::Awaited && is_of(watch, place))
     }
 
     /// Waits until nothing of this place is missing.
     async fn all_of(&self, place: &str) {
         loop {
             let changed = self.changed.notified();
-            if !self.missing().iter().any(|watch| is_of(watch, place)) {
+            if self.knows(place) {
                 return;
             }
             changed.await;
@@ -99,23 +168,22 @@ impl Stores {
     /// Starts all watches; they end with `tasks`.
     pub fn start(client: &Client, namespaces: &[String], tasks: &mut JoinSet<()>) -> Arc<Self> {
         let seen = Arc::new(Seen::default());
-        let routes = Arc::new(AtomicU8::new(0));
         let queues: BTreeMap<String, Arc<Queue>> =
             namespaces.iter().map(|n| (n.clone(), Arc::new(Queue::default()))).collect();
         let mut start = Start { client: client.clone(), seen: Arc::clone(&seen), tasks };
         let mut users: Vec<(Store<VDISession>, Arc<Queue>)> = Vec::new();
         let mut spaces = BTreeMap::new();
         for (namespace, queue) in &queues {
-            let space = start.space(namespace, Arc::clone(queue), &routes);
+            let space = start.space(namespace, Arc::clone(queue));
             users.push((space.sessions.clone(), Arc::clone(queue)));
             spaces.insert(namespace.clone(), space);
         }
         let templates = start.templates(users);
         let nodes = start.cluster(Arc::new(|_: &Node, _| {}), left_out);
-        Arc::new(Self { templates, nodes, spaces, routes, seen })
+        Arc::new(Self { templates, nodes, spaces, seen })
     }
 
-    /// Watches that have not listed yet; empty: everything is known.
+    /// Watches that have not listed yet, also those that nobody waits for; empty: everything is known.
     pub fn missing(&self) -> Vec<String> {
         self.seen.missing()
     }
@@ -123,53 +191,22 @@ impl Stores {
     /// Whether what all sessions need is known, and all of at least one namespace. One that is not there, or that the
     /// operator has no right to, keeps nobody waiting but itself.
     pub fn is_ready(&self) -> bool {
-        let missing = self.missing();
-        let knows = |place: &str| !missing.iter().any(|watch| is_of(watch, place));
-        knows(CLUSTER) && self.spaces.keys().any(|namespace| knows(namespace))
+        self.seen.knows(CLUSTER) && self.spaces.keys().any(|namespace| self.seen.knows(namespace))
     }
 
-    /// Waits until all is known that a session of this namespace needs.
+    /// Waits until all is known that a session of this namespace needs. Of routes too: not known is not the same as not
+    /// there.
     pub async fn ready(&self, namespace: &str) {
         self.seen.all_of(CLUSTER).await;
         self.seen.all_of(namespace).await;
-        // Whether there are routes to be made: not known is not the same as not there.
-        while self.routes() == Routes::Unknown {
-            let changed = self.seen.changed.notified();
-            if self.routes() == Routes::Unknown {
-                changed.await;
-            }
-        }
     }
 
     /// A number that grows whenever something that sessions hang on has changed, after the stores have it.
     pub fn changes(&self) -> u64 {
         self.spaces.values().map(|space| space.queue.marks()).fold(0, u64::wrapping_add)
     }
-
-    /// Whether Traefik's kinds are served and watched.
-    pub fn routes_are_served(&self) -> bool {
-        self.routes() == Routes::Served
-    }
-
-    fn routes(&self) -> Routes {
-        match self.routes.load(Ordering::Acquire) {
-            SERVED => Routes::Served,
-            ABSENT => Routes::Absent,
-            _ => Routes::Unknown,
-        }
-    }
 }
 
-/// What the API server says of Traefik's kinds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Routes {
-    Unknown,
-    Absent,
-    Served,
-}
-
-const ABSENT: u8 = 1;
-const SERVED: u8 = 2;
 /// Where watches of what is in no namespace belong.
 const CLUSTER: &str = "the cluster";
 
@@ -189,10 +226,13 @@ fn watch_name<K: Resource<DynamicType = ()>>(namespace: &str) -> String {
 }
 
 impl Start<'_> {
-    fn space(&mut self, namespace: &str, queue: Arc<Queue>, known: &Arc<AtomicU8>) -> Space {
+    fn space(&mut self, namespace: &str, queue: Arc<Queue>) -> Space {
         let ours = || watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::APP));
         let all = watcher::Config::default;
         let (sessions_writer, sessions) = writer::<VDISession>();
+        let (routes, routes_served) =
+            self.watch_when_served(namespace, ours(), &queue, &sessions, empty_route);
+        let (turn_routes, _) = self.watch_when_served(namespace, ours(), &queue, &sessions, empty_turn_route);
         Space {
             namespace: namespace.to_owned(),
             pods: self.watch(namespace, ours(), by_label(&queue)),
@@ -201,8 +241,9 @@ impl Start<'_> {
             slices: self.watch(namespace, ours(), by_label(&queue)),
             claims: self.watch(namespace, all(), by_home(&queue, &sessions)),
             warnings: self.watch(namespace, all().fields("type=Warning"), by_subject(&queue, &sessions)),
-            routes: self.watch_when_served(namespace, &queue, known, empty_route),
-            turn_routes: self.watch_when_served(namespace, &queue, known, empty_turn_route),
+            routes,
+            routes_served,
+            turn_routes,
             sessions: self.watch_sessions(namespace, &queue, sessions_writer, sessions),
             queue,
         }
@@ -253,35 +294,58 @@ impl Start<'_> {
     ) {
         self.seen.expect(&name);
         let seen = Arc::clone(&self.seen);
-        self.tasks.spawn(follow(api, config, known, move || seen.listed(&name)));
+        self.tasks.spawn(follow(api, config, known, move |told| {
+            if matches!(told, Told::Listed) {
+                seen.listed(&name);
+            }
+        }));
     }
 
-    /// Traefik may come later than the operator, or never.
+    /// Traefik may come later than the operator, or never, and so may the right to its kinds: sessions run without.
     fn watch_when_served<K>(
         &mut self,
         namespace: &str,
+        config: watcher::Config,
         queue: &Arc<Queue>,
-        known: &Arc<AtomicU8>,
+        sessions: &Store<VDISession>,
         stand_in: StandIn<K>,
-    ) -> Store<K>
+    ) -> (Store<K>, Arc<Served>)
     where
         K: Resource<Scope = NamespaceResourceScope> + Watched,
     {
         let (writer, store) = writer();
         let api = Api::namespaced(self.client.clone(), namespace);
-        let ours = watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::APP));
-        let (client, known, queue) = (self.client.clone(), Arc::clone(known), Arc::clone(queue));
-        let seen = Arc::clone(&self.seen);
-        let tell = move |what: u8| {
-            known.fetch_max(what, Ordering::AcqRel);
-            seen.changed.notify_waiters();
+        let objects = Known::new(writer, by_label(queue), stand_in);
+        let name = watch_name::<K>(namespace);
+        self.seen.expect(&name);
+        let served = Arc::<Served>::default();
+        let (state, seen) = (Arc::clone(&served), Arc::clone(&self.seen));
+        let (queue, sessions) = (Arc::clone(queue), sessions.clone());
+        let tell = move |what: Use| {
+            let is_refused = matches!(what, Use::Refused(_));
+            if !state.becomes(what) {
+                return;
+            }
+            if is_refused {
+                seen.do_without(&name)
+            } else {
+                seen.listed(&name)
+            }
+            for session in sessions.state() {
+                queue.mark(session.name_any(), Urgency::Routine);
+            }
         };
+        let client = self.client.clone();
         self.tasks.spawn(async move {
-            await_kind::<K>(&client, || tell(ABSENT)).await;
-            let objects = Known::new(writer, by_label(&queue), stand_in);
-            follow(api, ours, objects, move || tell(SERVED)).await;
+            await_kind::<K>(&client, || tell(Use::Absent)).await;
+            let tell = move |told: Told<'_>| match told.refusal() {
+                Some(words) => tell(Use::Refused(refusal::bounded(words))),
+                None if matches!(told, Told::Listed) => tell(Use::Listed),
+                None => {}
+            };
+            follow(api, config, objects, tell).await;
         });
-        store
+        (store, served)
     }
 
     fn templates(&mut self, users: Vec<(Store<VDISession>, Arc<Queue>)>) -> Store<VDITemplate> {

@@ -11,6 +11,9 @@ pub(super) fn route(snapshot: &Snapshot, decision: &Decision) -> Verdict {
         Stage::Off(reason) => return no(*reason, suspended(*reason)),
         _ => {}
     }
+    if let Some(words) = &snapshot.route_refused {
+        return no(Reason::Forbidden, words.clone());
+    }
     if !snapshot.route_served {
         return no(Reason::RouteKindMissing, "the API server has no kind IngressRoute (traefik.io/v1alpha1)");
     }

@@ -178,6 +178,8 @@ fn the_route_counts_once_it_leads_somewhere() {
     assert_eq!(route(&snapshot), (ConditionStatus::False, Reason::WaitingForPod));
     snapshot.route_served = false;
     assert_eq!(route(&snapshot), (ConditionStatus::False, Reason::RouteKindMissing));
+    snapshot.route_refused = Some("ingressroutes.traefik.io is forbidden".to_owned());
+    assert_eq!(route(&snapshot), (ConditionStatus::False, Reason::Forbidden));
 }
 
 #[test]

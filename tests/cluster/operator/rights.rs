@@ -13,7 +13,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{Desks, settings};
+use super::{Desks, Operator, life::ask, settings};
 use crate::rig::Cluster;
 use crate::rig::kubelet::PodState;
 use crate::rig::wait::{DEADLINE, wait_for, wait_gone, wait_until};
@@ -205,4 +205,45 @@ async fn a_right_that_is_missing_is_named_and_healed_without_a_restart() {
     restored.rules = role.rules;
     roles.replace(&name, &PostParams::default(), &restored).await.unwrap();
     desks.holds("desk", "PodReady").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_on_routes_that_is_missing_is_named_and_holds_nothing_else() {
+    use k8s_openapi::api::rbac::v1::Role;
+    let desks = Desks::new("noroutes").await;
+    desks.make_template(json!({})).await;
+    let account = desks.account().await;
+    let roles = desks.api::<Role>();
+    let of_traefik = |rule: &k8s_openapi::api::rbac::v1::PolicyRule| {
+        rule.api_groups.iter().flatten().any(|group| group == "traefik.io")
+    };
+    let all = roles.list(&Default::default()).await.unwrap().items;
+    let whole = all.into_iter().find(|role| role.rules.iter().flatten().any(of_traefik)).unwrap();
+    let mut poorer = whole.clone();
+    poorer.rules.as_mut().unwrap().retain(|rule| !of_traefik(rule));
+    let name = whole.name_any();
+    roles.replace(&name, &PostParams::default(), &poorer).await.unwrap();
+    let routes = kube::Api::<IngressRoute>::namespaced(account.clone(), &desks.namespace);
+    wait_until(DEADLINE, "a refusal", async || {
+        routes.list(&Default::default()).await.map_or_else(|_| Ok(()), |_| Err("allowed".to_owned()))
+    })
+    .await;
+    let operator = Operator::start(account, settings(&desks.namespace), "replica-1").await;
+    desks.make_session("desk", json!({})).await;
+    let message = desks.reason("desk", "RouteReady", "Forbidden").await;
+    assert!(message.contains("cannot list resource \"ingressroutes\""), "{message}");
+    desks.holds("desk", "PodReady").await;
+    let readyz = format!("http://{}/readyz", operator.health);
+    let (code, text) = ask("GET", &readyz, "x", &[]).await;
+    assert_eq!(code, 200, "{text}");
+    assert!(text.contains(&format!("ingressroutes in {}", desks.namespace)), "{text}");
+    let mut restored = roles.get(&name).await.unwrap();
+    restored.rules = whole.rules;
+    roles.replace(&name, &PostParams::default(), &restored).await.unwrap();
+    desks.holds("desk", "RouteReady").await;
+    wait_until(DEADLINE, "a list of all", async || {
+        let (_, text) = ask("GET", &readyz, "x", &[]).await;
+        if text == "ok\n" { Ok(()) } else { Err(text) }
+    })
+    .await;
 }
