@@ -21,6 +21,7 @@ pub mod follow;
 pub mod gateways;
 pub mod homes;
 pub mod lead;
+pub mod lease;
 pub mod memory;
 pub mod metrics;
 pub mod names;
@@ -87,8 +88,6 @@ pub enum OperatorError {
     Lease,
 }
 
-/// Name of the lease.
-const LEASE: &str = "kasm-operator";
 /// How long giving the lease back may take.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Between two tries to get at the lease at the start.
@@ -119,6 +118,7 @@ pub async fn run(
     let injection = webhook::injection(&context.settings);
     tasks.spawn(webhook::serve::serve(webhook, Arc::clone(&context.certificate), injection, stop.clone()));
     tasks.spawn(webhook::keep::follow(Arc::clone(&context)));
+    tasks.spawn(lease::keep(context.client.clone(), own_namespace.clone(), lease));
     tracing::info!(
         code = "started",
         %identity,
@@ -149,7 +149,7 @@ async fn take_turns(
 ) -> Result<(), OperatorError> {
     let manager = loop {
         let (client, mode) = (context.client.clone(), LeaseCreateMode::default());
-        match LeaseManager::new(client, LEASE, namespace, params.clone(), mode).await {
+        match LeaseManager::new(client, lease::LEASE, namespace, params.clone(), mode).await {
             Ok(manager) => break manager,
             Err(error) => {
                 tracing::warn!(code = "lease_unreadable", %error, "the lease cannot be had yet; tried again");

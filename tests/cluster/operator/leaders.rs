@@ -2,17 +2,20 @@
 
 use deskgate::crd::Phase;
 use deskgate::manifests::NAME;
+use deskgate::operator::lease::LEASE;
 use deskgate::operator::{names, traefik::IngressRoute};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
+use kube::api::DeleteParams;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::Desks;
 use super::crashes::OnePod;
 use super::life::ask;
+use super::{Desks, Operator, settings};
 use crate::rig::deskgate::Deskgate;
-use crate::rig::wait::{DEADLINE, wait_until};
+use crate::rig::wait::{DEADLINE, wait_for, wait_until};
 
 const LEADS: &str = "this replica leads";
 
@@ -86,4 +89,25 @@ async fn a_leader_that_falls_silent_and_comes_back_does_no_harm() {
     })
     .await;
     drop(one_pod);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_was_deleted_is_made_anew_and_somebody_leads() {
+    let desks = Desks::new("lease").await;
+    desks.make_template(json!({"persistence": {"enabled": false}})).await;
+    let account = desks.account().await;
+    let start = async |name| Operator::start(account.clone(), settings(&desks.namespace), name).await;
+    let first = start("first").await;
+    desks.make_session("before", json!({})).await;
+    desks.holds("before", "PodReady").await;
+    let _second = start("second").await;
+    let leases = desks.api::<Lease>();
+    leases.delete(LEASE, &DeleteParams::default()).await.unwrap();
+    let is_held = |lease: &Lease| lease.spec.as_ref().is_some_and(|s| s.holder_identity.is_some());
+    wait_for(&leases, LEASE, "a holder", is_held).await;
+    desks.make_session("between", json!({"user": "bob"})).await;
+    desks.holds("between", "PodReady").await;
+    drop(first);
+    desks.make_session("after", json!({"user": "carol"})).await;
+    desks.holds("after", "PodReady").await;
 }
