@@ -46,6 +46,7 @@ pub mod webhook;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +87,9 @@ pub enum OperatorError {
     /// Nobody minds the lease any longer: a restart begins anew.
     #[error("the leader's lease is minded no longer")]
     Lease,
+    /// A store is no longer kept true: a restart reads it anew.
+    #[error("a watch ended")]
+    Watch,
 }
 
 /// How long giving the lease back may take.
@@ -96,7 +100,7 @@ const LEASE_RETRY: Duration = Duration::from_secs(2);
 /// Runs a replica until `shutdown`.
 ///
 /// # Errors
-/// [`OperatorError`]: ports and lease. An API server that is away is waited for.
+/// [`OperatorError`]: watches and lease. An API server that is away is waited for.
 pub async fn run(
     client: Client,
     settings: Settings,
@@ -106,7 +110,8 @@ pub async fn run(
     let client = patience::limited(client);
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
-    let stores = Stores::start(&client, &settings.namespaces, &mut tasks);
+    let mut watches = JoinSet::new();
+    let stores = Stores::start(&client, &settings.namespaces, &mut watches);
     let metrics = Arc::new(Metrics::default());
     let own_namespace = settings.own_namespace.clone();
     let context = Arc::new(Context::new(client, settings, stores, metrics, &replica.identity));
@@ -133,11 +138,30 @@ pub async fn run(
         asked_to_stop.cancel();
     });
     let params = LeaseParams::new(&identity, lease.as_secs(), lease_grace.as_secs());
-    let ended = take_turns(&context, &own_namespace, params, &stop).await;
+    let turns = take_turns(&context, &own_namespace, params, &stop);
+    let ended = until_one_ends(turns, &mut watches, &stop).await;
     tracing::info!(code = "stopping", %identity, "the operator stops");
     stop.cancel();
     tasks.shutdown().await;
+    watches.shutdown().await;
     ended
+}
+
+/// Works until it is done, or until a watch ends: none does by itself, so it broke, and what it keeps is true no longer.
+async fn until_one_ends(
+    work: impl Future<Output = Result<(), OperatorError>>,
+    watches: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<(), OperatorError> {
+    let mut work = pin!(work);
+    tokio::select! {
+        ended = &mut work => ended,
+        ended = watches.join_next() => {
+            tracing::error!(code = "watch_ended", ?ended, "a watch ended; the operator ends too");
+            stop.cancel();
+            work.await.and(Err(OperatorError::Watch))
+        }
+    }
 }
 
 /// Leads and follows, as the lease has it. An API server that is away at the start is waited for.
@@ -198,4 +222,25 @@ fn serve(tasks: &mut JoinSet<()>, stop: &CancellationToken, listener: TcpListene
             tracing::error!(code = "server_failed", %error, "a server ended");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watch_that_ends_ends_the_operator_in_order() {
+        let stop = CancellationToken::new();
+        let work = async {
+            stop.cancelled().await;
+            Ok(())
+        };
+        let mut watches = JoinSet::new();
+        watches.spawn(std::future::pending());
+        watches.spawn(async { panic!("as a watch may") });
+        let ended = until_one_ends(work, &mut watches, &stop).await;
+        assert!(matches!(ended, Err(OperatorError::Watch)), "{ended:?}");
+        let ended = until_one_ends(async { Ok(()) }, &mut watches, &stop).await;
+        assert!(ended.is_ok(), "what runs on is no matter");
+    }
 }
