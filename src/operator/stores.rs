@@ -457,7 +457,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
-    use crate::crd::{VDISessionSpec, VDISessionStatus};
+    use crate::crd::{RunState, VDISessionSpec, VDISessionStatus};
     use crate::operator::fixtures;
 
     #[test]
@@ -475,7 +475,7 @@ mod tests {
             is_echo(&session(), &after)
         };
         assert!(echoes(|_| {}));
-        assert!(!echoes(|s| s.spec.timeout = Some("1h".to_owned())));
+        assert!(!echoes(|s| s.spec.state = Some(RunState::Suspended)));
         assert!(!echoes(|s| s.metadata.annotations = Some([("a".to_owned(), "b".to_owned())].into())));
         assert!(!echoes(|s| s.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into())));
         assert!(!echoes(|s| s.metadata.finalizers = Some(vec!["a".to_owned()])));
