@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail like tests do.
 
 mod admission;
-mod bent;
 mod built;
 mod faults;
 mod mutations;

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Desks, Operator, settings};
-use crate::bent::{Bend, bent, is};
+use crate::rig::bent::{Bend, bent, is_call};
 use crate::rig::wait::{wait_for, wait_gone};
 
 /// An operator whose deletions of one kind are refused.
 async fn forbidden(desks: &Desks, resource: &'static str, message: &'static str) -> Operator {
     let client = bent(desks.client.clone(), move |request| {
-        if is(request, &Method::DELETE, resource) {
-            return Bend::Refuse(StatusCode::FORBIDDEN, message);
+        if is_call(request, &Method::DELETE, resource) {
+            return Bend::Answer(StatusCode::FORBIDDEN, message.to_owned());
         }
         Bend::Pass
     });
@@ -54,7 +54,7 @@ async fn a_call_without_an_answer_is_given_up() {
     desks.make_template(json!({"persistence": {"enabled": false}})).await;
     let posts = AtomicU32::new(0);
     let client = bent(desks.client.clone(), move |request| {
-        let is_first = is(request, &Method::POST, "pods") && posts.fetch_add(1, Ordering::Relaxed) == 0;
+        let is_first = is_call(request, &Method::POST, "pods") && posts.fetch_add(1, Ordering::Relaxed) == 0;
         if is_first { Bend::Hang } else { Bend::Pass }
     });
     let _operator = Operator::start(client, settings(&desks.namespace), "replica-1").await;

@@ -17,6 +17,8 @@ pub enum Bend {
     Pass,
     /// It is late.
     Delay(Duration),
+    /// It is never answered.
+    Hang,
     /// It gets an answer that the API server knows nothing of.
     Answer(StatusCode, String),
 }
@@ -54,6 +56,7 @@ impl<F: Fn(&Request<Body>) -> Bend + Send + Sync + 'static> Service<Request<Body
             match bend {
                 Bend::Pass => {}
                 Bend::Delay(wait) => tokio::time::sleep(wait).await,
+                Bend::Hang => std::future::pending().await,
                 Bend::Answer(status, message) => return Ok(refusal(status, &message)),
             }
             inner.send(request).await.map_err(Into::into)
