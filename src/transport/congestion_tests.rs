@@ -1,0 +1,248 @@
+use super::*;
+
+const MOST: u32 = 8_000;
+/// Of the network itself, and of its clock.
+const WAY_US: i64 = 20_000;
+const OFFSET_US: i64 = 7_000_000_000;
+
+/// An encoder that keeps to the limit, a link with a queue as long as it takes, reports ten times a second.
+struct Rig {
+    start: Instant,
+    us: i64,
+    congestion: Congestion,
+    /// When the link is free again, in microseconds.
+    free: i64,
+    pending: Vec<Arrival>,
+    reported: i64,
+    longest: i64,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let start = Instant::now();
+        let congestion = Congestion::new(start);
+        Self { start, us: 0, congestion, free: 0, pending: Vec::new(), reported: 0, longest: 0 }
+    }
+
+    fn at(&self, us: i64) -> Instant {
+        self.start + Duration::from_micros(us as u64)
+    }
+
+    /// Sends at most `demand` for some seconds over a link of `link` kbit/s; `late` delays packets by themselves.
+    fn run(&mut self, seconds: i64, demand: u32, link: u32, late: impl Fn(i64) -> i64) -> (f64, Duration) {
+        let (end, mut bytes) = (self.us + seconds * 1_000_000, 0);
+        self.longest = 0;
+        while self.us < end {
+            let kbps = demand.min(self.congestion.limit_kbps().unwrap_or(u32::MAX));
+            let size = (kbps * 1_000 / 8 / 60) as usize;
+            self.free = self.free.max(self.us) + size as i64 * 8_000 / i64::from(link);
+            bytes += size;
+            self.longest = self.longest.max(self.free - self.us);
+            let arrived = self.free + WAY_US + late(self.us) + OFFSET_US;
+            let arrival = Arrival { sent: self.at(self.us), arrived_us: Some(arrived), bytes: size };
+            self.pending.push(arrival);
+            self.us += 16_667;
+            if self.us - self.reported >= 100_000 {
+                self.report();
+            }
+        }
+        (bytes as f64 * 8.0 / 1e3 / seconds as f64, Duration::from_micros(self.longest as u64))
+    }
+
+    fn report(&mut self) {
+        self.reported = self.us;
+        let now = self.us - WAY_US + OFFSET_US;
+        let known = self.pending.iter().take_while(|a| a.arrived_us.is_some_and(|at| at <= now)).count();
+        let known: Vec<Arrival> = self.pending.drain(..known).collect();
+        let at = self.at(self.us);
+        self.congestion.handle(&known, at);
+    }
+}
+
+#[test]
+fn a_way_that_carries_everything_has_no_limit() {
+    let mut rig = Rig::new();
+    rig.run(20, MOST, 50_000, |_| 0);
+    assert_eq!(rig.congestion.limit_kbps(), None);
+    assert_eq!(rig.congestion.queue(), Duration::ZERO);
+}
+
+#[test]
+fn a_narrow_way_is_used_and_its_queue_stays_short() {
+    let mut rig = Rig::new();
+    let (_, first) = rig.run(5, MOST, 3_000, |_| 0);
+    assert!(first < Duration::from_millis(900), "{first:?}");
+    let (used, longest) = rig.run(60, MOST, 3_000, |_| 0);
+    assert!(used > 2_300.0 && longest < Duration::from_millis(300), "{used} kbit/s, {longest:?}");
+}
+
+#[test]
+fn a_way_that_gets_wider_is_found_out_and_one_that_narrows_too() {
+    let mut rig = Rig::new();
+    rig.run(10, MOST, 3_000, |_| 0);
+    rig.run(30, MOST, 50_000, |_| 0);
+    assert!(rig.congestion.limit_kbps().is_some_and(|limit| limit > MOST), "{:?}", rig.congestion);
+    let (_, longest) = rig.run(10, MOST, 1_000, |_| 0);
+    assert!(longest < Duration::from_secs(4), "{longest:?}");
+    let (used, longest) = rig.run(30, MOST, 1_000, |_| 0);
+    assert!(used > 750.0 && longest < Duration::from_millis(600), "{used} kbit/s, {longest:?}");
+}
+
+#[test]
+fn a_standstill_now_and_then_is_no_queue() {
+    let mut rig = Rig::new();
+    // Every second what was sent in a fifth of it arrives at its end.
+    rig.run(20, MOST, 50_000, |us| (200_000 - us % 1_000_000).max(0));
+    assert_eq!(rig.congestion.limit_kbps(), None);
+}
+
+#[test]
+fn a_still_screen_does_not_undo_what_is_known() {
+    let mut rig = Rig::new();
+    rig.run(10, MOST, 3_000, |_| 0);
+    rig.run(60, 50, 3_000, |_| 0);
+    assert!(rig.congestion.limit_kbps().is_some_and(|limit| limit < 4_000));
+    let (_, longest) = rig.run(10, MOST, 3_000, |_| 0);
+    assert!(longest < Duration::from_millis(400), "{longest:?}");
+}
+
+#[test]
+fn loss_without_a_queue_is_a_limit_too() {
+    let start = Instant::now();
+    let mut congestion = Congestion::new(start);
+    for i in 0..100_u64 {
+        let now = start + Duration::from_millis(100 * i);
+        let arrivals: Vec<Arrival> = (0..60_i64)
+            .map(|n| Arrival {
+                sent: now,
+                arrived_us: (n % 5 != 0).then_some(i as i64 * 100_000 + n * 1_600),
+                bytes: 1_000,
+            })
+            .collect();
+        congestion.handle(&arrivals, now);
+    }
+    assert!(congestion.limit_kbps().is_some_and(|limit| limit < 5_000), "{:?}", congestion.limit_kbps());
+}
+
+#[test]
+fn a_lost_moment_costs_little_and_is_made_up_for() {
+    let mut rig = Rig::new();
+    rig.run(5, MOST, 50_000, |_| 0);
+    // For 1.2 s nothing comes through, and is lost.
+    let from = rig.pending.len();
+    rig.run(1, MOST, 50_000, |_| 0);
+    rig.pending.iter_mut().skip(from).for_each(|a| a.arrived_us = None);
+    rig.run(1, MOST, 50_000, |_| 0);
+    assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit > MOST / 2), "{:?}", rig.congestion);
+    rig.run(6, MOST, 50_000, |_| 0);
+    assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{:?}", rig.congestion);
+}
+
+#[test]
+fn a_halt_on_a_still_screen_is_no_limit() {
+    let start = Instant::now();
+    let ms = |ms: u64| start + Duration::from_millis(ms);
+    let mut congestion = Congestion::new(start);
+    let frame = |at: u64, late: i64| Arrival {
+        sent: ms(at),
+        arrived_us: Some(at as i64 * 1_000 + late * 1_000),
+        bytes: 900,
+    };
+    for second in 0..20 {
+        congestion.handle(&[frame(second * 1_000, 5)], ms(second * 1_000 + 50));
+    }
+    // The browser stood still for a quarter of a second; then a picture is sharpened.
+    congestion.handle(&[frame(20_000, 250)], ms(20_260));
+    let repeats: Vec<Arrival> = (0..8).map(|i| frame(20_300 + i * 17, 5)).collect();
+    congestion.handle(&repeats, ms(20_500));
+    assert_eq!(congestion.limit_kbps(), None);
+}
+
+#[test]
+fn who_slept_is_sent_as_much_as_before() {
+    let start = Instant::now();
+    let ms = |ms: u64| start + Duration::from_millis(ms);
+    let arrival = |sent: u64, arrived: u64, bytes: usize| Arrival {
+        sent: ms(sent),
+        arrived_us: Some(arrived as i64 * 1_000),
+        bytes,
+    };
+    // A still screen; then a page whose machine stops for five seconds, and reads what came meanwhile all at once.
+    for within in [2, 60, 300] {
+        let mut congestion = Congestion::new(start);
+        for second in 0..10 {
+            congestion.handle(&[arrival(second * 1_000, second * 1_000 + 1, 120)], ms(second * 1_000 + 50));
+        }
+        let missed: Vec<Arrival> =
+            (0..20).map(|i| arrival(10_000 + i * 100, 15_000 + i * within / 20, 500)).collect();
+        for (i, few) in missed.chunks(7).enumerate() {
+            congestion.handle(few, ms(15_020 + 50 * i as u64));
+        }
+        let key_frame: Vec<Arrival> = (0..15).map(|i| arrival(15_300 + i, 15_302 + i, 1_200)).collect();
+        congestion.handle(&key_frame, ms(15_400));
+        assert!(congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{within}: {congestion:?}");
+    }
+}
+
+#[test]
+fn a_way_that_becomes_longer_is_taken_as_it_is() {
+    let mut rig = Rig::new();
+    rig.run(5, MOST, 50_000, |_| 0);
+    rig.run(12, MOST, 50_000, |_| 120_000);
+    assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{:?}", rig.congestion);
+}
+
+#[test]
+fn what_left_before_says_nothing() {
+    let start = Instant::now();
+    let mut congestion = Congestion::new(start + Duration::from_secs(1));
+    let lost: Vec<Arrival> =
+        (0..100).map(|_| Arrival { sent: start, arrived_us: None, bytes: 1_000 }).collect();
+    congestion.handle(&lost, start + Duration::from_secs(2));
+    assert_eq!(congestion.limit_kbps(), None);
+}
+
+#[test]
+fn behind_a_long_queue_nothing_is_sent_until_it_has_gone() {
+    let start = Instant::now();
+    let mut congestion = Congestion::new(start);
+    let arrival = |i: u64, late: i64| Arrival {
+        sent: start + Duration::from_millis(20 * i),
+        arrived_us: Some(20_000 * i as i64 + late),
+        bytes: 5_000,
+    };
+    let fine: Vec<Arrival> = (0..10).map(|i| arrival(i, 5_000)).collect();
+    let now = start + Duration::from_millis(300);
+    congestion.handle(&fine, now);
+    assert!(!congestion.is_behind(now));
+    let late: Vec<Arrival> = (10..40).map(|i| arrival(i, 505_000)).collect();
+    let now = start + Duration::from_millis(1_400);
+    congestion.handle(&late, now);
+    assert!(congestion.is_behind(now) && congestion.is_behind(now + Duration::from_millis(240)));
+    assert!(!congestion.is_behind(now + Duration::from_millis(260)));
+}
+
+#[test]
+fn any_clock_is_survived() {
+    let start = Instant::now();
+    let mut congestion = Congestion::new(start);
+    for (i, at) in [0, i64::MAX, i64::MIN, -1, 5].into_iter().enumerate() {
+        let sent = start + Duration::from_millis(i as u64);
+        congestion.handle(&[Arrival { sent, arrived_us: Some(at), bytes: usize::from(u16::MAX) }], sent);
+    }
+    assert!(congestion.limit_kbps().is_none_or(|limit| limit >= 250));
+}
+
+#[test]
+fn a_still_screen_tells_nothing_of_what_a_way_carries() {
+    let start = Instant::now();
+    let ms = |ms: u64| start + Duration::from_millis(ms);
+    let mut congestion = Congestion::new(start);
+    // 120 bytes five times a second: 5 kbit/s. For 1.6 s somebody else's packets make them 100 ms later.
+    for i in 0..100_u64 {
+        let (sent, late) = (i * 200, if (50..58).contains(&i) { 100 } else { 0 });
+        let arrived_us = Some((sent + 10 + late) as i64 * 1_000);
+        congestion.handle(&[Arrival { sent: ms(sent), arrived_us, bytes: 120 }], ms(sent + 20 + late));
+    }
+    assert!(congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{congestion:?}");
+}
