@@ -110,12 +110,12 @@ impl Roll {
 
 impl Known {
     fn turn(&mut self, view: View<'_>, space: &Space, session: &VDISession) -> Turn {
-        let uid = session.uid().unwrap_or_default();
-        let runs = pod_of(space, session).ours().is_some();
-        Turn {
-            admission: if runs { Admission::Admitted } else { self.admission(view, &uid) },
-            home_holder: self.home_holder(view, space, session),
+        // Who has a desktop waits for nobody.
+        if pod_of(space, session).ours().is_some() {
+            return Turn { admission: Admission::Admitted, home_holder: None };
         }
+        let uid = session.uid().unwrap_or_default();
+        Turn { admission: self.admission(view, &uid), home_holder: self.home_holder(view, space, session) }
     }
 
     fn admission(&mut self, view: View<'_>, uid: &str) -> Admission {
