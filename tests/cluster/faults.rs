@@ -2,16 +2,15 @@
 //! else goes to the real one.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
 use deskgate::operator::webhook;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use kube::client::Body;
 use tokio::sync::Notify;
-use tower::{BoxError, Service};
+use tower::{BoxError, service_fn};
+
+use crate::rig::bent::refusal;
 
 /// A place in the operator that calls the API: verb, resource with subresource, and for patches what is patched.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +109,31 @@ impl Faults {
 
     /// A client whose calls go through these faults to `client`.
     pub fn client(&self, client: kube::Client) -> kube::Client {
-        kube::Client::new(Faulty { inner: client, faults: self.clone() }, "default")
+        let faults = self.clone();
+        let call = move |request: Request<Body>| {
+            let (verdict, faults, client) = (faults.verdict(&request), faults.clone(), client.clone());
+            async move {
+                match verdict {
+                    Verdict::Pass => client.send(request).await.map_err(BoxError::from),
+                    Verdict::Crash(moment) => {
+                        if moment == Moment::After {
+                            // Whatever came back is never seen.
+                            let _ = client.send(request).await;
+                        }
+                        faults.strike();
+                        std::future::pending().await
+                    }
+                    Verdict::LoseAnswer => {
+                        let _ = client.send(request).await;
+                        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())
+                    }
+                    Verdict::Refuse(status, reason) => {
+                        Ok(refusal(status, reason, &format!("made to fail: {reason}")))
+                    }
+                }
+            }
+        };
+        kube::Client::new(service_fn(call), "default")
     }
 }
 
@@ -171,56 +194,4 @@ pub fn site(request: &Request<Body>) -> Option<Site> {
     let is_webhooks = rest.get(1) == Some(&webhook::SECRET) || query.contains(webhook::MANAGER);
     let whose = if is_webhooks { " of the webhook" } else { "" };
     Some(Site(format!("{verb} {resource}{subresource}{whose}")))
-}
-
-/// The service of such a client.
-#[derive(Clone)]
-struct Faulty {
-    inner: kube::Client,
-    faults: Faults,
-}
-
-impl Service<Request<Body>> for Faulty {
-    type Response = Response<Body>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let verdict = self.faults.verdict(&request);
-        let faults = self.faults.clone();
-        let inner = self.inner.clone();
-        Box::pin(async move {
-            match verdict {
-                Verdict::Pass => inner.send(request).await.map_err(Into::into),
-                Verdict::Crash(moment) => {
-                    if moment == Moment::After {
-                        // Whatever came back is never seen.
-                        let _ = inner.send(request).await;
-                    }
-                    faults.strike();
-                    std::future::pending().await
-                }
-                Verdict::LoseAnswer => {
-                    let _ = inner.send(request).await;
-                    Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into())
-                }
-                Verdict::Refuse(status, reason) => Ok(refusal(status, reason)),
-            }
-        })
-    }
-}
-
-fn refusal(status: StatusCode, reason: &str) -> Response<Body> {
-    let body = serde_json::json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": format!("made to fail: {reason}"), "reason": reason, "code": status.as_u16(),
-    });
-    let mut response = Response::new(Body::from(body.to_string().into_bytes()));
-    *response.status_mut() = status;
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
-    response
 }

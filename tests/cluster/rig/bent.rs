@@ -1,15 +1,12 @@
 //! A client whose calls can be made to go wrong: on the way, so that the API server knows nothing of it.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
 use serde_json::json;
-use tower::{BoxError, Service};
+use tower::{BoxError, service_fn};
 
 /// What becomes of a call.
 pub enum Bend {
@@ -25,7 +22,19 @@ pub enum Bend {
 
 /// A client like `client`, but for the calls that `rule` bends.
 pub fn bent(client: Client, rule: impl Fn(&Request<Body>) -> Bend + Send + Sync + 'static) -> Client {
-    Client::new(Bent { inner: client, rule: Arc::new(rule) }, "default")
+    let call = move |request: Request<Body>| {
+        let (bend, client) = (rule(&request), client.clone());
+        async move {
+            match bend {
+                Bend::Pass => {}
+                Bend::Delay(wait) => tokio::time::sleep(wait).await,
+                Bend::Hang => std::future::pending().await,
+                Bend::Answer(status, message) => return Ok(refusal(status, "", &message)),
+            }
+            client.send(request).await.map_err(BoxError::from)
+        }
+    };
+    Client::new(service_fn(call), "default")
 }
 
 /// Whether a request is a call of this kind, watches aside.
@@ -35,39 +44,11 @@ pub fn is_call(request: &Request<Body>, method: &Method, resource: &str) -> bool
         && !request.uri().query().unwrap_or_default().contains("watch=")
 }
 
-#[derive(Clone)]
-struct Bent<F> {
-    inner: Client,
-    rule: Arc<F>,
-}
-
-impl<F: Fn(&Request<Body>) -> Bend + Send + Sync + 'static> Service<Request<Body>> for Bent<F> {
-    type Response = Response<Body>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (bend, inner) = ((self.rule)(&request), self.inner.clone());
-        Box::pin(async move {
-            match bend {
-                Bend::Pass => {}
-                Bend::Delay(wait) => tokio::time::sleep(wait).await,
-                Bend::Hang => std::future::pending().await,
-                Bend::Answer(status, message) => return Ok(refusal(status, &message)),
-            }
-            inner.send(request).await.map_err(Into::into)
-        })
-    }
-}
-
-fn refusal(status: StatusCode, message: &str) -> Response<Body> {
+/// What an API server answers to a call that it refuses.
+pub fn refusal(status: StatusCode, reason: &str, message: &str) -> Response<Body> {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": "", "code": status.as_u16(),
+        "message": message, "reason": reason, "code": status.as_u16(),
     });
     let mut response = Response::new(Body::from(body.to_string().into_bytes()));
     *response.status_mut() = status;
