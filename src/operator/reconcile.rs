@@ -22,7 +22,7 @@ use crate::wire::signal::NoticeAction;
 /// Longest reconcile: each of its calls has a limit of its own.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// First wait after a failure, and the longest; in between it doubles.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long a refusal that only a person can mend is left alone: nobody tells when a quota or a Role was changed.
 const REFUSED: Duration = Duration::from_secs(10);
 /// When to look again after another session of the same home or quota was faster: by then that can be told.
