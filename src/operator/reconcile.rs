@@ -21,8 +21,6 @@ use crate::wire::signal::NoticeAction;
 
 /// Longest reconcile: each of its calls has a limit of its own.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// First wait after a failure, and the longest; in between it doubles.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long a refusal that only a person can mend is left alone: nobody tells when a quota or a Role was changed.
 const REFUSED: Duration = Duration::from_secs(10);
 /// When to look again after another session of the same home or quota was faster: by then that can be told.
@@ -67,7 +65,7 @@ pub async fn reconcile(context: &Context, space: &Space, session: Arc<VDISession
             let (namespace, session) = (&space.namespace, name);
             tracing::warn!(code = "reconcile_failed", %namespace, %session, tries, %error, "a reconcile is tried again");
             // Growing waits, and not all at once.
-            Some(jittered(RETRY.0.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(RETRY.1)))
+            Some(jittered(context.settings.pace.until_try(tries)))
         }
     }
 }

@@ -123,12 +123,22 @@ pub struct Pace {
     pub warning: Duration,
     /// How long a deletion waits for the pod after its grace period.
     pub cleanup: Duration,
+    /// First wait after a reconcile that failed; doubles with each.
+    pub retry_first: Duration,
+    /// Longest such wait: ten times `cleanup` has room for many of them, so that a server that fails now and then does
+    /// not keep a home that is to go.
+    pub retry_most: Duration,
 }
 
 impl Pace {
     /// Until the next look at what has not been as it is to be for so long: soon at first, ever more rarely later.
     pub fn until_look(&self, trouble: Duration) -> Duration {
         (trouble / 30).min(self.gateway_running).max(self.gateway_starting)
+    }
+
+    /// Until the next try after so many reconciles in a row that failed, one at least.
+    pub fn until_try(&self, failed: u32) -> Duration {
+        self.retry_first.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(self.retry_most)
     }
 }
 
@@ -142,6 +152,8 @@ impl Default for Pace {
             gateway_running: Duration::from_secs(30),
             warning: Duration::from_secs(300),
             cleanup: Duration::from_secs(60),
+            retry_first: Duration::from_millis(500),
+            retry_most: Duration::from_secs(10),
         }
     }
 }

@@ -45,6 +45,8 @@ pub const PACE: Pace = Pace {
     gateway_running: Duration::from_secs(2),
     warning: Duration::from_secs(300),
     cleanup: Duration::from_secs(2),
+    retry_first: Duration::from_millis(100),
+    retry_most: Duration::from_secs(1),
 };
 
 /// An operator of one namespace, which is also its own.

@@ -234,7 +234,10 @@ async fn waits_between_tries_grow_though_every_refusal_has_other_words() {
         );
         Bend::Answer(StatusCode::INTERNAL_SERVER_ERROR, message)
     });
-    let _operator = Operator::start(client, settings(&desks.namespace), "replica-1").await;
+    let mut slow = settings(&desks.namespace);
+    slow.pace.retry_first = Duration::from_millis(500);
+    slow.pace.retry_most = Duration::from_secs(10);
+    let _operator = Operator::start(client, slow, "replica-1").await;
     desks.make_session("desk", json!({})).await;
     let tries = async |wanted: u32| {
         wait_until(DEADLINE, &format!("try {wanted}"), async || {
