@@ -17,7 +17,7 @@ mod stage;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use deskgate::crd::VDISession;
 use deskgate::operator::names;
 use kube::ResourceExt;
@@ -33,12 +33,23 @@ struct Args {
     /// Sessions with a real gateway behind each that are watched while nothing changes.
     #[arg(long)]
     settled: Option<usize>,
+    /// One part of it alone.
+    #[arg(long)]
+    only: Option<Part>,
     /// Few and short measures: a check of the bench rather than a result.
     #[arg(long)]
     quick: bool,
     /// `cargo bench` passes this to every bench.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What can be measured alone.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Latency,
+    Burst,
+    Silence,
 }
 
 /// What bare client and operator do at a time.
@@ -51,9 +62,16 @@ async fn main() {
     let settled = args.settled.unwrap_or(if args.quick { 3 } else { 100 });
     let still = Duration::from_secs(if args.quick { 10 } else { 60 });
     println!("| the operator, on kube-apiserver 1.34 | | aim |\n| --- | --- | --- |");
-    one_at_a_time(if args.quick { 20 } else { 100 }).await;
-    bursts(burst).await;
-    silence(settled, still).await;
+    let wanted = |part| args.only.is_none_or(|only| only == part);
+    if wanted(Part::Latency) {
+        one_at_a_time(if args.quick { 20 } else { 100 }).await;
+    }
+    if wanted(Part::Burst) {
+        bursts(burst).await;
+    }
+    if wanted(Part::Silence) {
+        silence(settled, still).await;
+    }
 }
 
 /// From the moment that the API server has a session to its pod: both are seen by one watch each.

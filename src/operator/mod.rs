@@ -32,6 +32,7 @@ pub mod queue;
 pub mod reason;
 pub mod reconcile;
 pub mod refusal;
+pub mod residents;
 pub mod roll;
 pub mod run;
 pub mod server;

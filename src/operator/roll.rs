@@ -178,11 +178,13 @@ impl Known {
         let mut claimants = Vec::new();
         // All of these sessions are of one template.
         let template = view.stores.templates.get(&ObjectRef::new(&own.spec.template));
-        for session in space.sessions.state() {
-            if session.spec.user != own.spec.user || session.spec.template != own.spec.template {
-                continue;
-            }
-            let (name, of) = (session.name_any(), session.uid().unwrap_or_default());
+        for name in space.residents.of(&claim) {
+            let there = space.sessions.get(&ObjectRef::new(&name).within(&space.namespace));
+            // The claim's name has only a hash of both.
+            let is_of_it =
+                |s: &Arc<VDISession>| s.spec.user == own.spec.user && s.spec.template == own.spec.template;
+            let Some(session) = there.filter(is_of_it) else { continue };
+            let of = session.uid().unwrap_or_default();
             let claimant =
                 |has_pod| Claimant { name, has_pod, created: created(&session), ..claimant(&of, &claim) };
             match pod_of(space, &session).ours() {

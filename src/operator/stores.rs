@@ -11,14 +11,15 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::error_boundary::InvalidObject;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
-use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::task::JoinSet;
 
 use super::follow::{Known, StandIn, Told, Touches, Watched, await_kind, follow, left_out, writer};
 use super::queue::{Open, Queue, Urgency};
+use super::residents::Residents;
 use super::traefik::{IngressRoute, IngressRouteTCP};
 use super::{names, refusal};
 use crate::crd::{VDISession, VDITemplate, VDITemplateSpec};
@@ -29,6 +30,8 @@ pub struct Space {
     pub namespace: String,
     /// Sessions.
     pub sessions: Store<VDISession>,
+    /// Which of them name which home.
+    pub residents: Arc<Residents>,
     /// Pods of sessions.
     pub pods: Store<Pod>,
     /// Services of sessions.
@@ -230,6 +233,7 @@ impl Start<'_> {
         let ours = || watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::APP));
         let all = watcher::Config::default;
         let (sessions_writer, sessions) = writer::<VDISession>();
+        let residents = Arc::<Residents>::default();
         let (routes, routes_served) =
             self.watch_when_served(namespace, ours(), &queue, &sessions, empty_route);
         let (turn_routes, _) = self.watch_when_served(namespace, ours(), &queue, &sessions, empty_turn_route);
@@ -239,12 +243,13 @@ impl Start<'_> {
             services: self.watch(namespace, ours(), by_label(&queue)),
             policies: self.watch(namespace, ours(), by_label(&queue)),
             slices: self.watch(namespace, ours(), by_label(&queue)),
-            claims: self.watch(namespace, all(), by_home(&queue, &sessions)),
-            warnings: self.watch(namespace, all().fields("type=Warning"), by_subject(&queue, &sessions)),
+            claims: self.watch(namespace, all(), by_home(&queue, &residents)),
+            warnings: self.watch(namespace, all().fields("type=Warning"), by_subject(&queue, &residents)),
             routes,
             routes_served,
             turn_routes,
-            sessions: self.watch_sessions(namespace, &queue, sessions_writer, sessions),
+            sessions: self.watch_sessions(namespace, &queue, &residents, (sessions_writer, sessions)),
+            residents,
             queue,
         }
     }
@@ -253,14 +258,19 @@ impl Start<'_> {
         &mut self,
         namespace: &str,
         queue: &Arc<Queue>,
-        writer: Writer<VDISession>,
-        store: Store<VDISession>,
+        residents: &Arc<Residents>,
+        (writer, store): (Writer<VDISession>, Store<VDISession>),
     ) -> Store<VDISession> {
         let api = Api::namespaced(self.client.clone(), namespace);
-        let queue = Arc::clone(queue);
-        let touches: Touches<VDISession> = Arc::new(move |session, before| match before {
-            Some(before) if is_echo(before, session) => queue.echo(session.name_any()),
-            _ => queue.mark(session.name_any(), urgency(session)),
+        let (queue, residents, there) = (Arc::clone(queue), Arc::clone(residents), store.clone());
+        let touches: Touches<VDISession> = Arc::new(move |session, before| {
+            let name = session.name_any();
+            // Before anybody looks at it: whoever looks at one session has to find it among the residents of its home.
+            residents.note(&name, there.get(&ObjectRef::from_obj(session)).as_deref());
+            match before {
+                Some(before) if is_echo(before, session) => queue.echo(name),
+                _ => queue.mark(name, urgency(session)),
+            }
         });
         let known = Known::new(writer, touches, left_out);
         self.run(api, watch_name::<VDISession>(namespace), watcher::Config::default(), known);
@@ -414,28 +424,21 @@ fn by_label<K: Resource>(queue: &Arc<Queue>) -> Touches<K> {
     })
 }
 
-/// A claim touches the sessions of its user and template.
-fn by_home(queue: &Arc<Queue>, sessions: &Store<VDISession>) -> Touches<PersistentVolumeClaim> {
-    let (queue, sessions) = (Arc::clone(queue), sessions.clone());
-    Arc::new(move |claim, _| {
-        let name = claim.name_any();
-        if name.starts_with(names::HOME_PREFIX) {
-            mark_users_of(&name, &sessions, &queue);
-        }
-    })
+/// A claim touches the sessions whose home it is.
+fn by_home(queue: &Arc<Queue>, residents: &Arc<Residents>) -> Touches<PersistentVolumeClaim> {
+    let (queue, residents) = (Arc::clone(queue), Arc::clone(residents));
+    Arc::new(move |claim, _| mark_residents(&claim.name_any(), &residents, &queue))
 }
 
-fn mark_users_of(claim: &str, sessions: &Store<VDISession>, queue: &Queue) {
-    for session in sessions.state() {
-        if names::home(&session.spec.user, &session.spec.template) == claim {
-            queue.mark(session.name_any(), Urgency::Routine);
-        }
+fn mark_residents(claim: &str, residents: &Residents, queue: &Queue) {
+    for session in residents.of(claim) {
+        queue.mark(session, Urgency::Routine);
     }
 }
 
 /// A warning touches the session whose pod or claim it is about.
-fn by_subject(queue: &Arc<Queue>, sessions: &Store<VDISession>) -> Touches<Event> {
-    let (queue, sessions) = (Arc::clone(queue), sessions.clone());
+fn by_subject(queue: &Arc<Queue>, residents: &Arc<Residents>) -> Touches<Event> {
+    let (queue, residents) = (Arc::clone(queue), Arc::clone(residents));
     Arc::new(move |event, _| {
         let Some(name) = event.involved_object.name.as_deref() else { return };
         match event.involved_object.kind.as_deref() {
@@ -444,9 +447,7 @@ fn by_subject(queue: &Arc<Queue>, sessions: &Store<VDISession>) -> Touches<Event
                     queue.mark(session, Urgency::Routine);
                 }
             }
-            Some("PersistentVolumeClaim") if name.starts_with(names::HOME_PREFIX) => {
-                mark_users_of(name, &sessions, &queue);
-            }
+            Some("PersistentVolumeClaim") => mark_residents(name, &residents, &queue),
             _ => {}
         }
     })
