@@ -286,7 +286,7 @@ pub struct Feedback {
     pub jitter_ms: f64,
     /// Frames presented.
     pub frames: u32,
-    /// Median of jitter buffer, decode and processing, for the status page.
+    /// Median from a frame's arrival to its picture: jitter buffer, decoding and processing.
     #[serde(default)]
     pub decode_ms: f64,
     /// Round trip of the selected candidate pair.

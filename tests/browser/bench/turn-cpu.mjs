@@ -4,7 +4,7 @@
 // or Debian's coturn in front of the gateway, one after the other in alternating order, and UDP without any relay
 // beside them. What is counted: every thread of the gateway but those that capture and encode (they do the same work
 // each time), and all of coturn, in nanoseconds that the scheduler gave them; divided by the video packets that the
-// gateway sent meanwhile.
+// gateway sent meanwhile. At two bitrates, since the gateway is woken once for a frame, and coturn for each packet.
 
 import { setTimeout as pause } from "node:timers/promises";
 import { Coturn } from "../lib/coturn.mjs";
@@ -16,6 +16,8 @@ import { busyCores, median, note, QUICK, reached, say, spent, startMotion, sum, 
 
 const ROUNDS = QUICK ? 1 : 4;
 const SECONDS = QUICK ? 4 : 8;
+/** What the encoder may send, kbit/s: as it comes, and more than this source takes. */
+const RATES = [8_000, 24_000];
 /** Of what the gateway and coturn need together. */
 const AIM = 0.5;
 
@@ -71,18 +73,27 @@ async function measure({ chromium, gateway, neighbour, url }, way) {
   }
 }
 
-const scope = new Scope();
-try {
-  const display = scope.add(await Display.start());
-  startMotion(display);
-  const settings = Coturn.settings(POD, ["udp", "tcp"]);
-  const ends = await wired(scope, display, { ...settings, args: [...settings.args, "--resize", "false"], beside: Coturn.start });
-  const cores = busyCores();
-  const found = new Map(WAYS.map(({ name }) => [name, []]));
-  for (let round = 0; round < ROUNDS; round += 1) {
-    note(`processor time: round ${round + 1} of ${ROUNDS}`);
-    for (const way of round % 2 ? WAYS.toReversed() : WAYS) found.get(way.name).push(await measure(ends, way));
+async function compare(rate) {
+  const scope = new Scope();
+  try {
+    const display = scope.add(await Display.start());
+    startMotion(display);
+    const settings = Coturn.settings(POD, ["udp", "tcp"]);
+    const args = [...settings.args, "--resize", "false", "--bitrate", String(rate)];
+    const ends = await wired(scope, display, { ...settings, args, beside: Coturn.start });
+    const cores = busyCores();
+    const found = new Map(WAYS.map(({ name }) => [name, []]));
+    for (let round = 0; round < ROUNDS; round += 1) {
+      note(`processor time, at most ${rate} kbit/s: round ${round + 1} of ${ROUNDS}`);
+      for (const way of round % 2 ? WAYS.toReversed() : WAYS) found.get(way.name).push(await measure(ends, way));
+    }
+    report(rate, found, cores());
+  } finally {
+    await scope.close();
   }
+}
+
+function report(rate, found, cores) {
   const of = (name, pick) => median(found.get(name).map(pick));
   const whole = ({ ours, theirs }) => ours + theirs;
   // What idles beside the way is not the way's: coturn where it is not used.
@@ -97,8 +108,8 @@ try {
       ratio?.toFixed(2) ?? "", ratio === null ? "" : `≤ ${AIM}`, ratio === null ? "" : reached(ratio <= AIM), String(ROUNDS),
     ];
   });
-  say(table(["processor time per video packet", "packets/s", "gateway, µs", "coturn, µs", "together, µs", "more than without a relay, µs", "together, of coturn's row", "aim", "", "n"], rows));
-  say(`\nWithout the gateway's threads that capture and encode. Busy cores meanwhile, all programs: ${cores().toFixed(2)}.`);
-} finally {
-  await scope.close();
+  say(table([`processor time per video packet, at most ${rate} kbit/s`, "packets/s", "gateway, µs", "coturn, µs", "together, µs", "more than without a relay, µs", "together, of coturn's row", "aim", "", "n"], rows));
+  say(`\nWithout the gateway's threads that capture and encode. Busy cores meanwhile, all programs: ${cores.toFixed(2)}.\n`);
 }
+
+for (const rate of RATES) await compare(rate);
