@@ -1,8 +1,7 @@
-//! Which sessions of a namespace name which home. Homes are in one session at a time, and a claim tells of changes several
-//! times over: looking at all sessions each time would cost the square of their number.
+//! Which sessions of a namespace name which home: looked up for each event of a claim, and for each start.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::names;
 use crate::crd::VDISession;
@@ -42,10 +41,11 @@ impl Residents {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of a session of this name: it, or that there is none.
-    pub fn note(&self, name: &str, session: Option<&VDISession>) {
-        let claim = session.map(|session| names::home(&session.spec.user, &session.spec.template));
+    /// Takes up what the store has of a session of this name. It is read in here: else a late note could bring back one
+    /// that has gone since.
+    pub fn note(&self, name: &str, read: impl FnOnce() -> Option<Arc<VDISession>>) {
         let mut known = self.known();
+        let claim = read().map(|session| names::home(&session.spec.user, &session.spec.template));
         if known.claims.get(name) == claim.as_ref() {
             return;
         }
@@ -66,29 +66,29 @@ mod tests {
     use super::*;
     use crate::crd::VDISessionSpec;
 
-    fn session(user: &str) -> VDISession {
+    fn session(user: &str) -> Option<Arc<VDISession>> {
         let spec = VDISessionSpec {
             user: user.to_owned(),
             template: "ubuntu".to_owned(),
             ..VDISessionSpec::default()
         };
-        VDISession::new("any", spec)
+        Some(Arc::new(VDISession::new("any", spec)))
     }
 
     #[test]
     fn a_home_has_those_sessions_that_are_there() {
         let (alice, bob) = (names::home("alice", "ubuntu"), names::home("bob", "ubuntu"));
         let residents = Residents::default();
-        residents.note("b", Some(&session("alice")));
-        residents.note("a", Some(&session("alice")));
-        residents.note("a", Some(&session("alice")));
+        residents.note("b", || session("alice"));
+        residents.note("a", || session("alice"));
+        residents.note("a", || session("alice"));
         assert_eq!(residents.of(&alice), ["a", "b"]);
-        residents.note("b", Some(&session("bob")));
+        residents.note("b", || session("bob"));
         assert_eq!(residents.of(&alice), ["a"], "made anew, of another user");
         assert_eq!(residents.of(&bob), ["b"]);
-        residents.note("a", None);
-        residents.note("b", None);
-        residents.note("never", None);
+        residents.note("a", || None);
+        residents.note("b", || None);
+        residents.note("never", || None);
         assert_eq!(residents.of(&alice), [""; 0]);
         let known = residents.known();
         assert!(known.sessions.is_empty() && known.claims.is_empty(), "{known:?}");

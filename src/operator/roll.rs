@@ -178,8 +178,17 @@ impl Known {
         let mut claimants = Vec::new();
         // All of these sessions are of one template.
         let template = view.stores.templates.get(&ObjectRef::new(&own.spec.template));
+        let has_home =
+            |s: &VDISession| validate::validate(s, template.as_deref()).is_ok_and(|e| e.home.is_some());
+        if !has_home(own) {
+            return None;
+        }
+        let named = |name: &str| space.sessions.get(&ObjectRef::new(name).within(&space.namespace));
+        // After a new list the store is ahead of what has been noted, and whoever begins has to be found by the others.
+        let name = own.name_any();
+        space.residents.note(&name, || named(&name));
         for name in space.residents.of(&claim) {
-            let there = space.sessions.get(&ObjectRef::new(&name).within(&space.namespace));
+            let there = named(&name);
             // The claim's name has only a hash of both.
             let is_of_it =
                 |s: &Arc<VDISession>| s.spec.user == own.spec.user && s.spec.template == own.spec.template;
@@ -196,9 +205,7 @@ impl Known {
                 None => {
                     let has_begun = self.has_begun(&of, view.now);
                     let leaves = session.metadata.deletion_timestamp.is_some();
-                    let wants = !leaves
-                        && run::wanted(&session, view.now) == Run::On
-                        && validate::validate(&session, template.as_deref()).is_ok_and(|e| e.home.is_some());
+                    let wants = !leaves && run::wanted(&session, view.now) == Run::On && has_home(&session);
                     // Who waits for a quota does not keep those waiting whom it does not concern.
                     if wants && (has_begun || self.admission(view, &of) == Admission::Admitted) {
                         claimants.push(claimant(has_begun));

@@ -266,7 +266,7 @@ impl Start<'_> {
         let touches: Touches<VDISession> = Arc::new(move |session, before| {
             let name = session.name_any();
             // Before anybody looks at it: whoever looks at one session has to find it among the residents of its home.
-            residents.note(&name, there.get(&ObjectRef::from_obj(session)).as_deref());
+            residents.note(&name, || there.get(&ObjectRef::from_obj(session)));
             match before {
                 Some(before) if is_echo(before, session) => queue.echo(name),
                 _ => queue.mark(name, urgency(session)),

@@ -4,28 +4,39 @@
 //! interval, and a second one within an interval is shown one interval late; so frames should arrive shortly
 //! before the tick, one an interval. No clocks are compared: the page reports how long frames waited.
 //!
-//! What is before the tick is a decoded frame: one that has only arrived by then is shown at the next tick, and its wait,
-//! taken modulo the interval, looks as if it had been in time. So the slack that is aimed at has room for decoding.
+//! What has to be before the tick is the decoded frame: one that has only arrived by then is shown at the next tick, and
+//! its wait, taken modulo the interval, looks as if it had been in time.
 
 use std::time::Duration;
 
 use crate::wire::signal::Feedback;
 
-/// Slack that decoded frames have at least, most of them, in milliseconds: late enough to be fresh.
+/// Spare time between the end of decoding and the tick that most frames have, in milliseconds.
 const MARGIN_MS: f64 = 0.75;
-/// Of the arrival jitter (p90 − p10), what a late frame is later than the median one.
+/// Share of the arrival jitter (p90 − p10) that is added to it for late frames.
 const LATE_TAIL: f64 = 0.75;
-/// Distance from the slack aimed at that is left alone, in milliseconds.
-const BAND_MS: f64 = 0.75;
+/// Least such time: a frame leaves up to so much late (`SLOT_MARGIN` of the capture's cadence).
+const LEAST_SPARE_MS: f64 = 1.5;
+/// Least slack that is aimed at, in milliseconds, however fast a page claims to decode.
+const LEAST_MS: f64 = 2.25;
+/// Distance from the slack aimed at that is left alone: milliseconds, and share of the jitter, which a median of a few
+/// frames hangs on.
+const BAND: (f64, f64) = (0.75, 0.25);
 /// Weight of the newest report in the slack aimed at: a report has a few dozen frames, and its jitter varies.
 const NEWEST: f64 = 0.25;
-/// Arrival jitter past which no phase can be held, of the interval.
-const MAX_JITTER: f64 = 0.4;
+/// The same for the first report.
+const FIRST: f64 = 0.5;
+/// Arrival jitter past which no phase can be held: share of the interval, and milliseconds.
+const MAX_JITTER: (f64, f64) = (0.4, 6.0);
+/// Another display: its interval differs by more than this share.
+const OTHER_DISPLAY: f64 = 0.05;
 /// Reports in a row with that much jitter before the lock is given up: a busy moment is no reason to start the
 /// phase lottery again.
 const PATIENCE: u8 = 8;
 /// Frames that a report must cover to be believed.
 const MIN_FRAMES: u32 = 8;
+/// Decoding that takes longer is a measuring error, in milliseconds.
+const MAX_DECODE_MS: f64 = 100.0;
 /// Displays outside of 24 to 360 Hz are measuring errors.
 const INTERVAL_MS: std::ops::RangeInclusive<f64> = 2.7..=42.0;
 
@@ -47,8 +58,8 @@ pub enum PhaseChange {
 #[derive(Debug, Default)]
 pub struct PhaseLock {
     locked: bool,
-    /// Slack aimed at, in milliseconds, by the reports so far.
-    target_ms: Option<f64>,
+    /// Slack aimed at by the reports so far, and the interval that they were of; milliseconds.
+    aim: Option<(f64, f64)>,
     /// Reports in a row that no phase could be told from.
     unsteady: u8,
 }
@@ -63,36 +74,41 @@ impl PhaseLock {
         if plausible && feedback.frames < MIN_FRAMES {
             return None;
         }
-        if !plausible || feedback.jitter_ms > MAX_JITTER * feedback.interval_ms {
+        if !plausible || feedback.jitter_ms > (MAX_JITTER.0 * feedback.interval_ms).min(MAX_JITTER.1) {
             self.unsteady = self.unsteady.saturating_add(1);
             return if self.unsteady >= PATIENCE { self.unlock() } else { None };
         }
         self.unsteady = 0;
-        let mut later_ms = feedback.slack_ms - self.aim(feedback);
+        let interval = feedback.interval_ms;
         // The shorter way round: a slack near the interval means that frames come just after the tick.
-        if later_ms > feedback.interval_ms / 2.0 {
-            later_ms -= feedback.interval_ms;
-        }
-        if self.locked && later_ms.abs() <= BAND_MS {
+        let error = feedback.slack_ms - self.aim(feedback);
+        let error = error - interval * (error / interval).round();
+        if self.locked && error.abs() <= BAND.0.max(BAND.1 * feedback.jitter_ms) {
             return None;
         }
+        // What the frames' own jitter can be is not followed all the way.
+        let later_ms = if self.locked && error.abs() < feedback.jitter_ms { error / 2.0 } else { error };
         self.locked = true;
         Some(PhaseChange::Lock { interval: Duration::from_secs_f64(feedback.interval_ms / 1e3), later_ms })
     }
 
-    /// The slack to aim at. Never more than half an interval: a browser that calls the tick itself the moment of
-    /// presentation would be given ever more.
+    /// The slack to aim at; more than an interval where decoding takes that long.
     fn aim(&mut self, feedback: &Feedback) -> f64 {
-        let wanted = feedback.decode_ms + LATE_TAIL * feedback.jitter_ms + MARGIN_MS;
-        let wanted = wanted.min(feedback.interval_ms / 2.0);
-        let target = self.target_ms.map_or(wanted, |before| before + NEWEST * (wanted - before));
-        self.target_ms = Some(target);
-        target
+        let spare = (LATE_TAIL * feedback.jitter_ms + MARGIN_MS).max(LEAST_SPARE_MS);
+        let wanted = (feedback.decode_ms.min(MAX_DECODE_MS) + spare).max(LEAST_MS);
+        let interval = feedback.interval_ms;
+        let same = |(_, of): &(f64, f64)| (of - interval).abs() <= OTHER_DISPLAY * interval;
+        let aim = match self.aim.filter(same) {
+            Some((before, _)) => before + NEWEST * (wanted - before),
+            None => LEAST_MS + FIRST * (wanted - LEAST_MS),
+        };
+        self.aim = Some((aim, interval));
+        aim
     }
 
     /// Nobody to lock to; `None` if that was so before.
     pub fn unlock(&mut self) -> Option<PhaseChange> {
-        self.target_ms = None;
+        self.aim = None;
         std::mem::take(&mut self.locked).then_some(PhaseChange::Unlock)
     }
 }
@@ -114,30 +130,51 @@ mod tests {
 
     #[test]
     fn slack_is_brought_into_the_band_and_left_there() {
-        // Decoding, three quarters of the jitter, and the margin: 2.5.
+        // Decoding takes 1 ms, and 1.5 are spare.
         let mut lock = PhaseLock::default();
-        assert_eq!(later(lock.report(&feedback(8.5, 1.0))), 6.0);
+        let first = LEAST_MS + FIRST * 0.25;
+        assert_eq!(later(lock.report(&feedback(first + 6.0, 1.0))), 6.0);
         assert_eq!(lock.report(&feedback(2.0, 1.0)), None);
-        assert_eq!(later(lock.report(&feedback(0.5, 1.0))), -2.0);
-        assert_eq!(later(lock.report(&feedback(14.5, 1.0))), -4.0);
+        assert!(later(lock.report(&feedback(0.5, 1.0))) < -1.8);
+        assert!(later(lock.report(&feedback(14.5, 1.0))) < -3.8, "just after the tick");
+    }
+
+    /// What is aimed at in the end for a display of so many milliseconds, a decoder and a jitter.
+    fn aim(interval_ms: f64, decode_ms: f64, jitter_ms: f64) -> f64 {
+        let report = Feedback { interval_ms, decode_ms, ..feedback(1.0, jitter_ms) };
+        let mut lock = PhaseLock::default();
+        (0..50).for_each(|_| drop(lock.report(&report)));
+        lock.aim.unwrap().0
     }
 
     #[test]
-    fn a_frame_is_aimed_to_be_decoded_before_the_tick() {
-        let slow = |slack_ms, decode_ms| Feedback { decode_ms, ..feedback(slack_ms, 1.0) };
+    fn frames_are_to_be_decoded_before_the_tick() {
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 0.01, "{a} is not {b}");
+        near(aim(16.0, 0.5, 0.3), LEAST_MS);
+        near(aim(16.0, 2.0, 3.0), 5.0);
+        // A slow decoder, and a fast display: rather an interval more than a tick that is missed half of the time.
+        near(aim(16.0, 20.0, 1.0), 21.5);
+        near(aim(7.0, 6.5, 1.0), 8.0);
+        // That is a slack of 1 ms, by a clock of 7.
         let mut lock = PhaseLock::default();
-        assert_eq!(later(lock.report(&slow(2.5, 4.0))), -3.0, "in time by the clock of arrivals alone");
-        assert_eq!(lock.report(&slow(5.5, 4.0)), None);
-        // A single report does not move it far, several do.
-        assert_eq!(lock.report(&slow(5.5, 5.0)), None);
-        for _ in 0..8 {
-            lock.report(&slow(5.5, 5.0));
-        }
-        assert!(later(lock.report(&slow(5.5, 5.0))) < -0.75);
-        // Who calls the tick the moment of presentation is not chased round.
+        let fast = |slack_ms| Feedback { interval_ms: 7.0, decode_ms: 6.5, ..feedback(slack_ms, 1.0) };
+        (0..50).for_each(|_| drop(lock.report(&fast(1.0))));
+        assert_eq!(lock.report(&fast(1.0)), None);
+        assert!((later(lock.report(&fast(3.0))) - 2.0).abs() < 0.01);
+        assert!((later(lock.report(&fast(6.0))) + 2.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn one_odd_report_moves_little_and_another_display_begins_anew() {
         let mut lock = PhaseLock::default();
-        assert_eq!(later(lock.report(&slow(7.0, 7.0))), -1.0);
-        assert_eq!(lock.report(&slow(8.0, 8.0)), None);
+        (0..50).for_each(|_| drop(lock.report(&feedback(2.5, 1.0))));
+        assert_eq!(lock.report(&Feedback { decode_ms: 3.0, ..feedback(2.5, 1.0) }), None);
+        let jittery = feedback(6.5, 6.0);
+        let followed = later(lock.report(&jittery));
+        assert!(followed.abs() < 2.0, "within the jitter, half of it: {followed}");
+        let other = Feedback { interval_ms: 33.0, ..feedback(12.0, 1.0) };
+        assert!(later(lock.report(&other)) > 9.0);
+        assert_eq!(lock.aim.unwrap().1, 33.0);
     }
 
     #[test]
@@ -152,5 +189,7 @@ mod tests {
         for bad in [feedback(-1.0, 1.0), feedback(1e308, 1.0), feedback(1.0, -1.0)] {
             assert_eq!(lock.report(&bad), None);
         }
+        let endless = Feedback { decode_ms: f64::INFINITY, ..feedback(1.0, 1.0) };
+        assert!(later(lock.report(&endless)).is_finite());
     }
 }

@@ -125,7 +125,7 @@ describe("phase", () => {
     Array.from({ length: n }, (_, i) => {
       const tick = 1_000 + i * interval;
       const received = tick - slack - jitter(i);
-      return { tick, received, presented: received + 1.2 };
+      return { tick, received, presented: received + 1.2, processing: 0.8 };
     });
 
   it.each([
@@ -149,6 +149,13 @@ describe("phase", () => {
 
   it("counts frames that waited more than one tick by their phase", () => {
     expect(feedback(frames(20, 10, 23), 10, 0).slackMs).toBeCloseTo(3, 3);
+  });
+
+  it("is not told that decoding takes until the tick", () => {
+    const atTick = frames(20, 16.667, 9).map((frame) => ({ ...frame, presented: frame.tick }));
+    expect(feedback(atTick, 16.667, 0).decodeMs).toBeCloseTo(1.8);
+    const untold = frames(20, 16.667, 9).map((frame) => ({ ...frame, processing: undefined }));
+    expect(feedback(untold, 16.667, 0).decodeMs).toBeCloseTo(1.2);
   });
 
   it("measures spread", () => {

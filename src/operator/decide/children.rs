@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Pod, Service};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
@@ -54,8 +54,11 @@ impl Decider<'_> {
         }
         self.ensure_claim(plan);
         if plan.effective.exposure != Exposure::Ingress && plan.advertise.is_none() {
-            let message = "the Service has no port or address for direct UDP yet";
-            return Some(blocked(ConditionType::RouteReady, Reason::AddressPending, message));
+            let balanced = plan.effective.exposure == Exposure::LoadBalancer;
+            let host = snapshot.service.ours().filter(|_| balanced).and_then(|s| balancer_host(s));
+            let nothing = || "the Service has no port or address for direct UDP yet".to_owned();
+            let message = host.map_or_else(nothing, only_a_host);
+            return Some(blocked(ConditionType::RouteReady, Reason::AddressPending, &message));
         }
         None
     }
@@ -151,7 +154,24 @@ fn node_port(service: &Service) -> Option<u16> {
     ports.iter().find(|p| p.protocol.as_deref() == Some("UDP"))?.node_port?.try_into().ok()
 }
 
+/// What a balancer is reached by.
+fn entries(service: &Service) -> &[LoadBalancerIngress] {
+    let balancer = service.status.as_ref().and_then(|s| s.load_balancer.as_ref());
+    balancer.and_then(|b| b.ingress.as_deref()).unwrap_or_default()
+}
+
 fn balancer_address(service: &Service) -> Option<IpAddr> {
-    let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?;
-    ingress.first()?.ip.as_deref()?.parse().ok()
+    entries(service).iter().find_map(|entry| entry.ip.as_deref()?.parse().ok())
+}
+
+fn balancer_host(service: &Service) -> Option<&str> {
+    entries(service).iter().find_map(|entry| entry.hostname.as_deref())
+}
+
+/// Some clouds give no address, ever, and a candidate has one (RFC 8839 §5.1).
+fn only_a_host(host: &str) -> String {
+    format!(
+        "the load balancer has a host name, {host}, and no address yet, which direct UDP needs; if it never gets one, set \
+         the template's exposure to NodePort or Ingress"
+    )
 }

@@ -314,6 +314,31 @@ fn a_home_goes_only_where_the_spec_says_so() {
 }
 
 #[test]
+fn a_balancer_that_has_only_a_name_is_told_of() {
+    let balanced = |t: &mut crate::crd::VDITemplateSpec| t.exposure = Some(Exposure::LoadBalancer);
+    let mut snapshot = empty(session(|_| {}), template(balanced));
+    let Some(Step::Create(Object::Service(service))) =
+        look(&snapshot, 1).steps.into_iter().find(|s| matches!(s, Step::Create(Object::Service(_))))
+    else {
+        panic!("no service")
+    };
+    let mut service = *service;
+    let mut told = |ip: Option<&str>| {
+        let status =
+            serde_json::json!({"loadBalancer": {"ingress": [{"hostname": "a.elb.example", "ip": ip}]}});
+        service.status = Some(serde_json::from_value(status).unwrap());
+        snapshot.service = made(service.clone());
+        match look(&snapshot, 2).stage {
+            Stage::Blocked { reason: Reason::AddressPending, message, .. } => Some(message),
+            _ => None,
+        }
+    };
+    let message = told(None).unwrap();
+    assert!(message.contains("a.elb.example") && message.contains("NodePort"), "{message}");
+    assert_eq!(told(Some("203.0.113.7")), None);
+}
+
+#[test]
 fn direct_udp_waits_for_its_port_before_the_pod_is_made() {
     let node_port = |t: &mut crate::crd::VDITemplateSpec| t.exposure = Some(Exposure::NodePort);
     let mut snapshot = empty(session(|_| {}), template(node_port));

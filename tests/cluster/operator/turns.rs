@@ -72,6 +72,17 @@ async fn a_home_is_in_one_session_though_two_are_made_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_desktop_without_a_home_waits_for_nobodys() {
+    let desks = Desks::new("passing").await;
+    desks.make_template(json!({})).await;
+    let _operator = desks.operator().await;
+    desks.make_session("kept", json!({})).await;
+    desks.holds("kept", "PodReady").await;
+    desks.make_session("passing", homeless()).await;
+    desks.holds("passing", "PodReady").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gpu_quota_counts_what_runs_and_not_what_the_spec_says_by_now() {
     let desks = Desks::new("gpu-quota").await;
     desks.make_template(homeless()).await;

@@ -8,9 +8,14 @@ export interface FrameTimes {
   tick: number;
   /** When its last packet arrived: `receiveTime`. */
   received: number;
-  /** When it was handed to the compositor: `presentationTime`. */
+  /** When it was handed to the compositor: `presentationTime`. Not everywhere: some browsers mean the tick by it. */
   presented: number;
+  /** How long it was being decoded: `processingDuration`, if the browser tells. */
+  processing: number | undefined;
 }
+
+/** From a decoded frame to the compositor. */
+const HANDOVER = 1;
 
 const MIN_FRAMES = 8;
 /** A report holds about this many frames. */
@@ -83,6 +88,11 @@ export class Phase {
   }
 }
 
+/** From arrival to the decoded picture. */
+function ready({ received, presented, processing }: FrameTimes): number {
+  return Math.min(presented - received, (processing ?? Infinity) + HANDOVER);
+}
+
 /** The report of these frames. */
 export function feedback(frames: readonly FrameTimes[], intervalMs: number, rttMs: number): Feedback {
   const waits = frames.map((frame) => wrap(frame.tick - frame.received, intervalMs));
@@ -92,7 +102,7 @@ export function feedback(frames: readonly FrameTimes[], intervalMs: number, rttM
     slackMs: median,
     jitterMs: spread,
     frames: frames.length,
-    decodeMs: Math.max(0, quantile(frames.map((frame) => frame.presented - frame.received), 0.5)),
+    decodeMs: Math.max(0, quantile(frames.map(ready), 0.5)),
     rttMs,
   };
 }

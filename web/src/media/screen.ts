@@ -106,7 +106,9 @@ export class Screen {
     if (flowing && now - this.measuredAt > MEASURE_EVERY) this.measure();
     const received = metadata.receiveTime;
     if (received === undefined) return;
-    const times = { tick: now, received, presented: metadata.presentationTime };
+    const seconds = metadata.processingDuration;
+    const processing = seconds === undefined ? undefined : seconds * 1_000;
+    const times = { tick: now, received, presented: metadata.presentationTime, processing };
     const feedback = this.phase.frame(times, this.interval, this.rttMs);
     if (feedback === null) return;
     this.lastFeedback = feedback;
