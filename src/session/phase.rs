@@ -143,7 +143,7 @@ mod tests {
     fn aim(interval_ms: f64, decode_ms: f64, jitter_ms: f64) -> f64 {
         let report = Feedback { interval_ms, decode_ms, ..feedback(1.0, jitter_ms) };
         let mut lock = PhaseLock::default();
-        (0..50).for_each(|_| drop(lock.report(&report)));
+        (0..50).for_each(|_| _ = lock.report(&report));
         lock.aim.unwrap().0
     }
 
@@ -158,7 +158,7 @@ mod tests {
         // That is a slack of 1 ms, by a clock of 7.
         let mut lock = PhaseLock::default();
         let fast = |slack_ms| Feedback { interval_ms: 7.0, decode_ms: 6.5, ..feedback(slack_ms, 1.0) };
-        (0..50).for_each(|_| drop(lock.report(&fast(1.0))));
+        (0..50).for_each(|_| _ = lock.report(&fast(1.0)));
         assert_eq!(lock.report(&fast(1.0)), None);
         assert!((later(lock.report(&fast(3.0))) - 2.0).abs() < 0.01);
         assert!((later(lock.report(&fast(6.0))) + 2.0).abs() < 0.01);
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn one_odd_report_moves_little_and_another_display_begins_anew() {
         let mut lock = PhaseLock::default();
-        (0..50).for_each(|_| drop(lock.report(&feedback(2.5, 1.0))));
+        (0..50).for_each(|_| _ = lock.report(&feedback(2.5, 1.0)));
         assert_eq!(lock.report(&Feedback { decode_ms: 3.0, ..feedback(2.5, 1.0) }), None);
         let jittery = feedback(6.5, 6.0);
         let followed = later(lock.report(&jittery));
