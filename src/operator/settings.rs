@@ -138,8 +138,18 @@ impl Pace {
 
     /// Until the next try after so many reconciles in a row that failed, one at least.
     pub fn until_try(&self, failed: u32) -> Duration {
-        self.retry_first.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(self.retry_most)
+        doubled(self.retry_first, failed, self.retry_most)
     }
+
+    /// Until the next pod after so many that failed in a row, one at least.
+    pub fn until_replacement(&self, failed: u32) -> Duration {
+        doubled(self.replace_first, failed, self.replace_most)
+    }
+}
+
+/// `first` after one failure, twice as long after each further one, `most` at most.
+fn doubled(first: Duration, failures: u32, most: Duration) -> Duration {
+    first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most)
 }
 
 impl Default for Pace {

@@ -19,15 +19,18 @@ const LATE_TAIL: f64 = 0.75;
 const LEAST_SPARE_MS: f64 = 1.5;
 /// Least slack that is aimed at, in milliseconds, however fast a page claims to decode.
 const LEAST_MS: f64 = 2.25;
-/// Distance from the slack aimed at that is left alone: milliseconds, and share of the jitter, which a median of a few
-/// frames hangs on.
-const BAND: (f64, f64) = (0.75, 0.25);
+/// Distance from the slack aimed at that is left alone, in milliseconds.
+const BAND_MS: f64 = 0.75;
+/// The same as a share of the jitter, which a median of a few frames hangs on.
+const BAND_OF_JITTER: f64 = 0.25;
 /// Weight of the newest report in the slack aimed at: a report has a few dozen frames, and its jitter varies.
 const NEWEST: f64 = 0.25;
 /// The same for the first report.
 const FIRST: f64 = 0.5;
-/// Arrival jitter past which no phase can be held: share of the interval, and milliseconds.
-const MAX_JITTER: (f64, f64) = (0.4, 6.0);
+/// Arrival jitter past which no phase can be held, as a share of the interval.
+const MAX_JITTER_SHARE: f64 = 0.4;
+/// The same in milliseconds, for slow displays.
+const MAX_JITTER_MS: f64 = 6.0;
 /// Another display: its interval differs by more than this share.
 const OTHER_DISPLAY: f64 = 0.05;
 /// Reports in a row with that much jitter before the lock is given up: a busy moment is no reason to start the
@@ -54,12 +57,19 @@ pub enum PhaseChange {
     },
 }
 
+/// The slack to aim at on a display; milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Aim {
+    slack: f64,
+    interval: f64,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct PhaseLock {
     locked: bool,
-    /// Slack aimed at by the reports so far, and the interval that they were of; milliseconds.
-    aim: Option<(f64, f64)>,
+    /// What the reports so far have come to.
+    aim: Option<Aim>,
     /// Reports in a row that no phase could be told from.
     unsteady: u8,
 }
@@ -74,7 +84,7 @@ impl PhaseLock {
         if plausible && feedback.frames < MIN_FRAMES {
             return None;
         }
-        if !plausible || feedback.jitter_ms > (MAX_JITTER.0 * feedback.interval_ms).min(MAX_JITTER.1) {
+        if !plausible || feedback.jitter_ms > (MAX_JITTER_SHARE * feedback.interval_ms).min(MAX_JITTER_MS) {
             self.unsteady = self.unsteady.saturating_add(1);
             return if self.unsteady >= PATIENCE { self.unlock() } else { None };
         }
@@ -83,13 +93,13 @@ impl PhaseLock {
         // The shorter way round: a slack near the interval means that frames come just after the tick.
         let error = feedback.slack_ms - self.aim(feedback);
         let error = error - interval * (error / interval).round();
-        if self.locked && error.abs() <= BAND.0.max(BAND.1 * feedback.jitter_ms) {
+        if self.locked && error.abs() <= BAND_MS.max(BAND_OF_JITTER * feedback.jitter_ms) {
             return None;
         }
         // What the frames' own jitter can be is not followed all the way.
         let later_ms = if self.locked && error.abs() < feedback.jitter_ms { error / 2.0 } else { error };
         self.locked = true;
-        Some(PhaseChange::Lock { interval: Duration::from_secs_f64(feedback.interval_ms / 1e3), later_ms })
+        Some(PhaseChange::Lock { interval: Duration::from_secs_f64(interval / 1e3), later_ms })
     }
 
     /// The slack to aim at; more than an interval where decoding takes that long.
@@ -97,13 +107,13 @@ impl PhaseLock {
         let spare = (LATE_TAIL * feedback.jitter_ms + MARGIN_MS).max(LEAST_SPARE_MS);
         let wanted = (feedback.decode_ms.min(MAX_DECODE_MS) + spare).max(LEAST_MS);
         let interval = feedback.interval_ms;
-        let same = |(_, of): &(f64, f64)| (of - interval).abs() <= OTHER_DISPLAY * interval;
-        let aim = match self.aim.filter(same) {
-            Some((before, _)) => before + NEWEST * (wanted - before),
+        let same = |aim: &Aim| (aim.interval - interval).abs() <= OTHER_DISPLAY * interval;
+        let slack = match self.aim.filter(same) {
+            Some(before) => before.slack + NEWEST * (wanted - before.slack),
             None => LEAST_MS + FIRST * (wanted - LEAST_MS),
         };
-        self.aim = Some((aim, interval));
-        aim
+        self.aim = Some(Aim { slack, interval });
+        slack
     }
 
     /// Nobody to lock to; `None` if that was so before.
@@ -144,7 +154,7 @@ mod tests {
         let report = Feedback { interval_ms, decode_ms, ..feedback(1.0, jitter_ms) };
         let mut lock = PhaseLock::default();
         (0..50).for_each(|_| _ = lock.report(&report));
-        lock.aim.unwrap().0
+        lock.aim.unwrap().slack
     }
 
     #[test]
@@ -174,7 +184,7 @@ mod tests {
         assert!(followed.abs() < 2.0, "within the jitter, half of it: {followed}");
         let other = Feedback { interval_ms: 33.0, ..feedback(12.0, 1.0) };
         assert!(later(lock.report(&other)) > 9.0);
-        assert_eq!(lock.aim.unwrap().1, 33.0);
+        assert_eq!(lock.aim.unwrap().interval, 33.0);
     }
 
     #[test]

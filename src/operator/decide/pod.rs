@@ -61,7 +61,7 @@ impl Decider<'_> {
     fn make_pod(&mut self, plan: &Plan<'_>) -> Stage {
         let Replacements { count, last, .. } = self.decision.replacements;
         if let Some(last) = last.filter(|_| count > 0) {
-            let wait = self.until(after(last, self.back_off(count)));
+            let wait = self.until(after(last, self.settings.pace.until_replacement(count)));
             if !wait.is_zero() {
                 self.look_again_in(wait);
                 return Stage::BackOff { message: format!("the pod failed; replacement {count} is due") };
@@ -70,12 +70,6 @@ impl Decider<'_> {
         self.step(Step::EnsureSecret(Box::new(build::secret::metadata(plan))));
         self.step(Step::Create(Object::Pod(Box::new(build::pod::pod(plan)))));
         Stage::Starting
-    }
-
-    fn back_off(&self, count: u32) -> Duration {
-        let pace = &self.settings.pace;
-        let doubled = pace.replace_first.saturating_mul(1 << count.saturating_sub(1).min(16));
-        doubled.min(pace.replace_most)
     }
 
     /// A pod that is on its way out. No second one is made: it might still run.
