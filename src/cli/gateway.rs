@@ -112,7 +112,7 @@ pub struct Encoders {
 impl Encoders {
     #[expect(clippy::print_stdout, reason = "the table is what was asked for")]
     pub fn run(self) -> Outcome {
-        gstreamer::init()?;
+        media::init()?;
         let table = media::probe::probe(&serve::catalog(self.pipelines.as_deref())?);
         print!("{}", table.text());
         Ok(if table.any_usable() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

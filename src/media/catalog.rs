@@ -28,7 +28,8 @@ const SHIPPED: &[(&str, &str)] = shipped![
     "h264/20-nvh264enc.toml",
     "h264/30-nvh264enc-legacy.toml",
     "h264/40-vah264enc.toml",
-    "h264/50-x264enc.toml",
+    "h264/45-x264.toml",
+    "h264/50-x264-gstreamer.toml",
     "h264/60-openh264enc.toml",
     "vp8/50-vp8enc.toml",
 ];
@@ -566,8 +567,8 @@ otherwise = { gop = "{fps}" }
 
     #[test]
     fn files_replace_by_name_and_sort_by_number() {
-        let mine = Catalog::shipped().unwrap().with([("h264/05-x264enc.toml", GOOD)]).unwrap();
+        let mine = Catalog::shipped().unwrap().with([("h264/05-x264.toml", GOOD)]).unwrap();
         let names: Vec<_> = mine.of(Codec::H264).map(|entry| entry.name.as_str()).collect();
-        assert_eq!((names[0], names.iter().filter(|name| **name == "x264enc").count()), ("x264enc", 1));
+        assert_eq!((names[0], names.iter().filter(|name| **name == "x264").count()), ("x264", 1));
     }
 }

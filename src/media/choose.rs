@@ -1,6 +1,6 @@
 //! PURE. Which entries to try, in which order, and why the others are passed over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ pub struct Host {
     pub gstreamer: Version,
     /// Factories that exist, of those that the catalogue names.
     pub elements: BTreeSet<String>,
+    /// Why factories of ours do not.
+    pub missing: BTreeMap<String, String>,
 }
 
 /// Why an entry is not tried.
@@ -121,8 +123,12 @@ pub fn passed_over(entry: &Entry, host: &Host, forced: Option<&str>) -> Option<P
     if !entry.gstreamer.contains(host.gstreamer) {
         return Some(PassedOver::Gstreamer { needs: entry.gstreamer, have: host.gstreamer });
     }
+    let why = |need: &String| match host.missing.get(need) {
+        Some(reason) => format!("{need} ({reason})"),
+        None => need.clone(),
+    };
     let missing: Vec<String> =
-        entry.needs.iter().filter(|need| !host.elements.contains(*need)).cloned().collect();
+        entry.needs.iter().filter(|need| !host.elements.contains(*need)).map(why).collect();
     (!missing.is_empty()).then_some(PassedOver::ElementMissing(missing))
 }
 
@@ -135,7 +141,11 @@ mod tests {
     use super::*;
 
     fn host(version: Version, elements: &[&str]) -> Host {
-        Host { gstreamer: version, elements: elements.iter().map(|e| (*e).to_owned()).collect() }
+        Host {
+            gstreamer: version,
+            elements: elements.iter().map(|e| (*e).to_owned()).collect(),
+            missing: BTreeMap::from([("deskgatex264enc".to_owned(), "no libx264".to_owned())]),
+        }
     }
 
     fn names(choice: &Choice) -> Vec<&str> {
@@ -148,6 +158,7 @@ mod tests {
         "cudaupload",
         "h264parse",
         "vah264enc",
+        "deskgatex264enc",
         "x264enc",
         "openh264enc",
         "vp8enc",
@@ -157,21 +168,26 @@ mod tests {
     fn hardware_first_and_only_what_fits_the_version() {
         let catalog = Catalog::shipped().unwrap();
         let at = |version| choose(&catalog, Codec::H264, &host(version, EVERYTHING), None);
-        let old = ["nvcudah264enc", "nvh264enc-legacy", "vah264enc", "x264enc", "openh264enc"];
+        let old = ["nvcudah264enc", "nvh264enc-legacy", "vah264enc", "x264", "x264-gstreamer", "openh264enc"];
         assert_eq!(names(&at(Version(1, 22, 0))), old);
         assert_eq!(names(&at(Version(1, 24, 13))), old);
-        assert_eq!(names(&at(Version(1, 26, 0))), ["nvh264enc", "vah264enc", "x264enc", "openh264enc"]);
-        assert_eq!(names(&at(Version(1, 20, 0))), ["x264enc", "openh264enc"]);
+        assert_eq!(
+            names(&at(Version(1, 26, 0))),
+            ["nvh264enc", "vah264enc", "x264", "x264-gstreamer", "openh264enc"]
+        );
+        assert_eq!(names(&at(Version(1, 20, 0))), ["x264", "x264-gstreamer", "openh264enc"]);
     }
 
     #[test]
     fn every_entry_passed_over_says_why() {
         let catalog = Catalog::shipped().unwrap();
         let choice = choose(&catalog, Codec::H264, &host(Version(1, 22, 0), &["x264enc"]), None);
-        assert_eq!(names(&choice), ["x264enc"]);
+        assert_eq!(names(&choice), ["x264-gstreamer"]);
         let reasons: Vec<String> =
             choice.passed_over.iter().map(|(entry, why)| format!("{}: {why}", entry.name)).collect();
         assert!(reasons.contains(&"openh264enc: element missing: openh264enc".to_owned()), "{reasons:?}");
+        let ours = "x264: element missing: deskgatex264enc (no libx264)".to_owned();
+        assert!(reasons.contains(&ours), "{reasons:?}");
         assert!(
             reasons.contains(&"nvh264enc: needs GStreamer 1.25.0 or newer; this is 1.22.0".to_owned()),
             "{reasons:?}"
@@ -186,7 +202,7 @@ mod tests {
         let with = |codec, name| choose(&catalog, codec, &host, Some(name));
         assert_eq!(names(&with(Codec::H264, "openh264enc")), ["openh264enc"]);
         assert_eq!(names(&with(Codec::H264, "nvh264enc")), ["nvcudah264enc", "nvh264enc-legacy"]);
-        assert_eq!(names(&with(Codec::H264, "h264enc")).len(), 5);
+        assert_eq!(names(&with(Codec::H264, "h264enc")).len(), 6);
         assert_eq!(names(&with(Codec::Vp8, "openh264enc")), ["vp8enc"]);
     }
 

@@ -8,6 +8,7 @@ use gstreamer as gst;
 use super::catalog::Catalog;
 use super::choose::Host;
 use super::version::Version;
+use super::x264;
 
 /// GStreamer's version, and which of the catalogue's elements exist.
 pub fn detect(catalog: &Catalog) -> Host {
@@ -18,7 +19,8 @@ pub fn detect(catalog: &Catalog) -> Host {
         .filter(|name| gst::ElementFactory::find(name).is_some())
         .cloned()
         .collect();
-    Host { gstreamer: Version(major, minor, micro), elements }
+    let missing = x264::missing().map(|(element, reason)| (element.to_owned(), reason));
+    Host { gstreamer: Version(major, minor, micro), elements, missing: missing.into_iter().collect() }
 }
 
 /// Processors that this process may run on; a CPU limit of its control group counts.

@@ -7,7 +7,7 @@
 //!
 //! [`catalog`], [`choose`], [`ranking`], [`budget`], [`watchdog`], [`picture`], [`matrix`] and [`annexb`] are pure; [`runner`] drives one
 //! GStreamer pipeline; [`rendition`] keeps one running; [`host`] and [`probe`] ask this machine what it can do.
-//! `gstreamer::init` must have succeeded before anything but the pure parts is used.
+//! [`init`] must have succeeded before anything but the pure parts is used.
 
 pub mod annexb;
 pub mod budget;
@@ -24,3 +24,19 @@ pub mod runner;
 mod syntax;
 pub mod version;
 pub mod watchdog;
+pub mod x264;
+
+/// Initialises GStreamer and gives it the element of ours. May be called again.
+///
+/// # Errors
+/// GStreamer's, if it cannot be initialised. That the element cannot be had is none: other encoders are taken then.
+pub fn init() -> Result<(), gstreamer::glib::Error> {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    gstreamer::init()?;
+    ONCE.call_once(|| {
+        if let Err(reason) = x264::register() {
+            tracing::debug!(%reason, "no x264 with a rate control of our own");
+        }
+    });
+    Ok(())
+}

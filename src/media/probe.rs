@@ -175,13 +175,13 @@ mod tests {
             rows: vec![
                 row("vah264enc", true, Verdict::PassedOver(missing)),
                 row("nvh264enc", true, Verdict::Unusable(RunnerError::NoDevice("none".to_owned()))),
-                row("x264enc", false, Verdict::Usable { encode_time: Duration::from_micros(1_234) }),
+                row("x264", false, Verdict::Usable { encode_time: Duration::from_micros(1_234) }),
             ],
         };
         let expected = "GStreamer 1.22.0\n\
             H264  vah264enc  GPU  unusable: element missing: vah264enc\n\
             H264  nvh264enc  GPU  unusable: no device: none\n\
-            H264  x264enc    CPU  usable (1.2 ms a frame at 640×480)\n";
+            H264  x264       CPU  usable (1.2 ms a frame at 640×480)\n";
         assert_eq!(table.text(), expected);
         assert!(table.any_usable());
     }

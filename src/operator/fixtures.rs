@@ -134,7 +134,7 @@ pub fn streaming(viewers: u32, idle: u64) -> GatewayView {
         asked: at(2),
         trouble_since: None,
         answer: Ok(GatewayState {
-            encoder: Some("x264enc".to_owned()),
+            encoder: Some("x264".to_owned()),
             viewers,
             idle: Duration::from_secs(idle),
             ..GatewayState::default()

@@ -317,7 +317,7 @@ pub fn catalog(config: Option<&std::path::Path>) -> Result<Catalog, ServeError> 
 
 /// What to try for each codec, the preferred codec first.
 fn encoders(config: &ServeConfig) -> Result<Encoders, ServeError> {
-    gstreamer::init().map_err(|e| ServeError::Gstreamer(e.to_string()))?;
+    crate::media::init().map_err(|e| ServeError::Gstreamer(e.to_string()))?;
     let catalog = catalog(config.pipelines.as_deref())?;
     if let Some(name) = &config.encoder {
         choose::check_name(&catalog, name)?;

@@ -39,6 +39,6 @@ test("VP8, because the browser has no H.264: each colour is what was drawn", (t)
   shown(t, { init: withoutH264, codec: "vp8" }));
 
 // One frame's part of that is 520 bytes, less than the outlines of a picture take.
-for (const encoder of ["x264enc", "openh264enc", "vp8enc"])
+for (const encoder of ["x264", "x264-gstreamer", "openh264enc", "vp8enc"])
   test(`250 kbit/s, ${encoder}: what is still comes out right in the end`, (t) =>
     shown(t, { args: ["--encoder", encoder, "--bitrate", "250"], codec: encoder === "vp8enc" ? "vp8" : "h264", encoder, tolerance: 13 }));

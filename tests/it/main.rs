@@ -13,4 +13,5 @@ mod settings;
 mod tidy;
 mod transport;
 mod wire;
+mod x264;
 mod xvfb;

@@ -1,8 +1,8 @@
 //! The catalogue against real encoders, and against the facts about those that are not installed here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use deskgate::frame::{Codec, FrameKind, FrameSink, FrameView, PixelFormat, Size};
@@ -23,8 +23,7 @@ const SIZE: Size = Size { width: 320, height: 240 };
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn init() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| gst::init().unwrap());
+    deskgate::media::init().unwrap();
 }
 
 fn catalog() -> Catalog {
@@ -42,13 +41,13 @@ fn entries_here() -> Vec<Arc<Entry>> {
         .collect()
 }
 
-fn entry(name: &str) -> Arc<Entry> {
+pub fn entry(name: &str) -> Arc<Entry> {
     catalog().entries().find(|entry| entry.name == name).unwrap().clone()
 }
 
 /// An x264 entry with `change` made to its file.
 fn broken(name: &str, from: &str, to: &str) -> Arc<Entry> {
-    let text = include_str!("../../gst-pipelines/h264/50-x264enc.toml");
+    let text = include_str!("../../gst-pipelines/h264/50-x264-gstreamer.toml");
     assert!(text.contains(from), "{from}");
     let text = text.replace(from, to).replace("needs = [\"x264enc\"]", "needs = [\"x264enc\", \"identity\"]");
     Arc::new(Entry::parse(&format!("h264/01-{name}.toml"), &text).unwrap())
@@ -69,7 +68,7 @@ fn flat(size: Size, [y, u, v]: [u8; 3]) -> OwnedFrame {
     picture(size, 1, |plane| [y, u, v][plane])
 }
 
-fn picture(size: Size, serial: u64, mut sample: impl FnMut(usize) -> u8) -> OwnedFrame {
+pub fn picture(size: Size, serial: u64, mut sample: impl FnMut(usize) -> u8) -> OwnedFrame {
     let layout = Layout::new(size, PixelFormat::I420);
     let mut data = vec![0; layout.bytes];
     for plane in 0..3 {
@@ -202,7 +201,7 @@ fn at_half_the_frame_rate_a_frame_may_take_twice_the_bits() {
 
 #[test]
 fn a_busy_encoder_gets_the_newest_frame() {
-    let rig = Rig::start(&entry("x264enc"), 4_000);
+    let rig = Rig::start(&entry("x264"), 4_000);
     let frames: Vec<OwnedFrame> = (1..=60).map(|serial| noise(SIZE, serial)).collect();
     for frame in &frames {
         rig.runner.push(&frame.view());
@@ -221,7 +220,7 @@ fn a_busy_encoder_gets_the_newest_frame() {
 
 #[test]
 fn a_teardown_that_hangs_is_left_behind() {
-    let rig = Rig::start(&entry("x264enc"), 1_000);
+    let rig = Rig::start(&entry("x264"), 1_000);
     rig.runner.block_teardown(Duration::from_secs(4));
     rig.runner.push(&noise(SIZE, 1).view());
     rig.runner.push(&noise(SIZE, 2).view());
@@ -312,16 +311,16 @@ impl Stage {
 
 #[test]
 fn an_encoder_that_freezes_is_replaced_and_the_last_frame_is_not_lost() {
-    let mut stage = Stage::new(vec![entry("x264enc"), entry("openh264enc")]);
+    let mut stage = Stage::new(vec![entry("x264"), entry("openh264enc")]);
     assert!(stage.unit(true).keyframe);
-    assert_eq!(stage.rendition.encoder_name().as_deref(), Some("x264enc"));
+    assert_eq!(stage.rendition.encoder_name().as_deref(), Some("x264"));
     stage.rendition.stall();
     // What was already on its way.
     while stage.events.recv_timeout(Duration::from_millis(200)).is_ok() {}
     stage.push();
     let last = stage.serial;
     let (from, to, reason) = stage.fallback(false);
-    assert_eq!((from.as_str(), to.as_str()), ("x264enc", "openh264enc"));
+    assert_eq!((from.as_str(), to.as_str()), ("x264", "openh264enc"));
     assert!(reason.starts_with("took frames but gave none back"), "{reason}");
     let unit = stage.unit(false);
     assert_starts_decoding(&entry("openh264enc"), &unit);
@@ -333,17 +332,17 @@ fn an_encoder_that_freezes_is_replaced_and_the_last_frame_is_not_lost() {
 #[test]
 fn an_encoder_that_fails_in_mid_stream_is_replaced() {
     let fails = broken("dies", "x264enc name=encoder !", "x264enc name=encoder ! identity error-after=20 !");
-    let mut stage = Stage::new(vec![fails, entry("x264enc")]);
+    let mut stage = Stage::new(vec![fails, entry("x264")]);
     let (from, to, reason) = stage.fallback(true);
-    assert_eq!((from.as_str(), to.as_str()), ("dies", "x264enc"), "{reason}");
-    assert_starts_decoding(&entry("x264enc"), &stage.unit(true));
+    assert_eq!((from.as_str(), to.as_str()), ("dies", "x264"), "{reason}");
+    assert_starts_decoding(&entry("x264"), &stage.unit(true));
 }
 
 #[test]
 fn an_encoder_that_cannot_start_is_passed_over_and_says_why() {
     let no_property = broken("typo", "bframes = 0", "b-framez = 0");
     let no_element = broken("absent", "x264enc name=encoder", "identity ! x264enc name=encoder bogus=1");
-    let mut stage = Stage::new(vec![no_property, no_element, entry("x264enc")]);
+    let mut stage = Stage::new(vec![no_property, no_element, entry("x264")]);
     let (from, _, reason) = stage.fallback(false);
     assert_eq!((from.as_str(), reason.contains("b-framez")), ("typo", true), "{reason}");
     let (from, _, reason) = stage.fallback(false);
@@ -353,7 +352,7 @@ fn an_encoder_that_cannot_start_is_passed_over_and_says_why() {
         RenditionEvent::AccessUnit(_) => panic!("a unit before its encoder was announced"),
         _ => None,
     });
-    assert_eq!(started, "x264enc");
+    assert_eq!(started, "x264");
 }
 
 #[test]
@@ -363,14 +362,14 @@ fn a_device_that_is_not_there_is_told_from_other_failures_and_harms_no_successor
         "x264enc name=encoder ! video/x-h264,stream-format=byte-stream,alignment=au,profile=constrained-baseline",
         "x264enc name=encoder ! identity ! identity filesrc location=/nonexistent",
     );
-    let mut stage = Stage::new(vec![absent, entry("x264enc"), entry("openh264enc")]);
+    let mut stage = Stage::new(vec![absent, entry("x264"), entry("openh264enc")]);
     let (from, to, reason) = stage.fallback(true);
-    assert_eq!((from.as_str(), to.as_str()), ("absent", "x264enc"));
+    assert_eq!((from.as_str(), to.as_str()), ("absent", "x264"));
     assert!(reason.starts_with("no device: "), "{reason}");
     for _ in 0..60 {
         stage.unit(true);
     }
-    assert_eq!(stage.rendition.encoder_name().as_deref(), Some("x264enc"));
+    assert_eq!(stage.rendition.encoder_name().as_deref(), Some("x264"));
 }
 
 #[test]
@@ -388,25 +387,25 @@ fn when_nothing_works_it_says_so_and_still_stops() {
 
 #[test]
 fn a_frame_of_another_size_changes_the_size() {
-    let mut stage = Stage::new(vec![entry("x264enc")]);
+    let mut stage = Stage::new(vec![entry("x264")]);
     stage.unit(true);
     while stage.events.recv_timeout(Duration::from_millis(200)).is_ok() {}
     let wide = Size { width: 640, height: 358 };
     stage.sink.push(&flat(wide, [120, 90, 160]).view());
     let unit = stage.unit(false);
-    assert_starts_decoding(&entry("x264enc"), &unit);
+    assert_starts_decoding(&entry("x264"), &unit);
     assert_eq!(decoded(Codec::H264, &unit).0, wide);
 }
 
 #[test]
 fn rates_and_idrs_reach_the_encoder_through_the_supervisor() {
-    let mut stage = Stage::new(vec![entry("x264enc")]);
+    let mut stage = Stage::new(vec![entry("x264")]);
     stage.unit(true);
     stage.rendition.set_bitrate(500);
     stage.rendition.set_fps(30);
     stage.rendition.force_idr();
     while !stage.unit(true).keyframe {}
-    assert_eq!(stage.rendition.encoder_name().as_deref(), Some("x264enc"));
+    assert_eq!(stage.rendition.encoder_name().as_deref(), Some("x264"));
 }
 
 #[test]
@@ -469,7 +468,7 @@ fn pipeline_files_on_disk_replace_and_add() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("h264");
     std::fs::create_dir(&folder).unwrap();
-    let text = include_str!("../../gst-pipelines/h264/50-x264enc.toml");
+    let text = include_str!("../../gst-pipelines/h264/50-x264-gstreamer.toml");
     std::fs::write(folder.join("05-mine.toml"), text).unwrap();
     std::fs::write(folder.join("notes.txt"), "not a pipeline").unwrap();
     let read = |dir: &std::path::Path| {

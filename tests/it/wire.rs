@@ -95,7 +95,7 @@ fn status() -> Status {
         display: DisplayState::Live,
         message: String::new(),
         codec: Some("H264".into()),
-        encoder: Some("x264enc".into()),
+        encoder: Some("x264".into()),
         fallback: Some("nvh264enc: no device".into()),
         path: Some(MediaPath::Udp),
         can_resize: true,

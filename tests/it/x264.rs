@@ -1,0 +1,161 @@
+//! x264 with our own rate control, judged by another decoder.
+
+use std::time::Duration;
+
+use deskgate::frame::{PixelFormat, Size};
+use deskgate::media::picture::{Layout, OwnedFrame};
+use deskgate::media::runner::{AccessUnit, Runner, RunnerConfig, RunnerEvent};
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use crate::media::{entry, picture};
+
+/// No multiple of a macroblock in either direction.
+const SIZE: Size = Size { width: 1000, height: 600 };
+const DEADLINE: Duration = Duration::from_secs(20);
+const KBPS: u32 = 8_000;
+/// Bytes that a frame may take.
+const PART: usize = KBPS as usize * 125 / 60;
+
+/// Pages of letters: black strokes on white, others for each number, in the upper part only if it is `half` a page.
+fn page(number: u64, half: bool) -> OwnedFrame {
+    let width = usize::from(SIZE.width);
+    let middle = width * usize::from(SIZE.height) / 2;
+    let mut at = 0;
+    picture(SIZE, number, |plane| {
+        let (x, y, here) = (at % width, at / width, at);
+        at += 1;
+        if plane > 0 {
+            return 128;
+        }
+        let number = if half && here >= middle { 0 } else { number };
+        let letter = (x / 8) as u64 * 31 + (y / 14) as u64 * 17 + number * 101;
+        let stroke = letter.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (x % 8 + y % 14 * 2) & 3 == 0;
+        if stroke && x % 8 < 6 && y % 14 < 10 { 30 } else { 235 }
+    })
+}
+
+struct Rig {
+    runner: Runner,
+    events: std::sync::mpsc::Receiver<RunnerEvent>,
+    units: Vec<AccessUnit>,
+}
+
+impl Rig {
+    fn start() -> Self {
+        let (send, events) = std::sync::mpsc::channel();
+        let send = std::sync::Mutex::new(send);
+        let on_event = Box::new(move |event| drop(send.lock().unwrap().send(event)));
+        let config = RunnerConfig { size: SIZE, fps: 60, bitrate_kbps: KBPS };
+        Self { runner: Runner::start(&entry("x264"), config, on_event).unwrap(), events, units: Vec::new() }
+    }
+
+    /// Bytes of what becomes of a frame.
+    fn encode(&mut self, frame: &OwnedFrame) -> usize {
+        assert!(self.runner.push(&frame.view()));
+        let RunnerEvent::AccessUnit(unit) = self.events.recv_timeout(DEADLINE).expect("a unit") else {
+            panic!("the encoder failed")
+        };
+        self.units.push(unit);
+        self.units.last().unwrap().data.len()
+    }
+
+    /// Repeats a picture until there is nothing left to improve: the frames' bytes.
+    fn sharpen(&mut self, frame: &OwnedFrame) -> Vec<usize> {
+        let mut sizes = Vec::new();
+        while sizes.last().is_none_or(|bytes| *bytes > 200) {
+            assert!(sizes.len() < 100, "{sizes:?}");
+            sizes.push(self.encode(frame));
+        }
+        sizes
+    }
+
+    /// The luma that openh264 makes of everything so far.
+    fn decoded(&self) -> Vec<u8> {
+        let launch = "appsrc name=in format=time caps=video/x-h264,stream-format=byte-stream,alignment=au \
+            ! h264parse ! openh264dec ! video/x-raw,format=I420 ! appsink name=out sync=false";
+        let pipeline = gst::parse::launch(launch).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let source = pipeline.by_name("in").unwrap().downcast::<gst_app::AppSrc>().unwrap();
+        let sink = pipeline.by_name("out").unwrap().downcast::<gst_app::AppSink>().unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        for (index, unit) in self.units.iter().enumerate() {
+            let mut buffer = gst::Buffer::from_slice(unit.data.clone());
+            buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_mseconds(16 * index as u64));
+            source.push_buffer(buffer).unwrap();
+        }
+        source.end_of_stream().unwrap();
+        let samples: Vec<gst::Sample> = std::iter::from_fn(|| sink.pull_sample().ok()).collect();
+        pipeline.set_state(gst::State::Null).unwrap();
+        assert_eq!(samples.len(), self.units.len(), "every unit is a picture");
+        let map = samples.last().unwrap().buffer().unwrap().map_readable().unwrap();
+        let layout = Layout::new(SIZE, PixelFormat::I420);
+        luma(layout.planes(map.as_slice())[0])
+    }
+
+    /// Mean difference of the luma that is seen from that of `frame`, of the worst 16×16 block.
+    fn worst_block(&self, frame: &OwnedFrame) -> f64 {
+        let (seen, drawn) = (self.decoded(), luma(frame.view().planes[0]));
+        let (width, height) = (usize::from(SIZE.width), usize::from(SIZE.height));
+        let block = |left: usize, top: usize| {
+            let rows = top..(top + 16).min(height);
+            let columns = left..(left + 16).min(width);
+            let samples: Vec<usize> =
+                rows.flat_map(|y| columns.clone().map(move |x| y * width + x)).collect();
+            let off: u32 = samples.iter().map(|at| u32::from(seen[*at].abs_diff(drawn[*at]))).sum();
+            f64::from(off) / samples.len() as f64
+        };
+        let corners = (0..height).step_by(16).flat_map(|y| (0..width).step_by(16).map(move |x| (x, y)));
+        corners.map(|(x, y)| block(x, y)).fold(0.0, f64::max)
+    }
+}
+
+fn luma(plane: deskgate::frame::Plane<'_>) -> Vec<u8> {
+    let rows = plane.data.chunks(plane.stride).take(usize::from(SIZE.height));
+    rows.flat_map(|row| &row[..usize::from(SIZE.width)]).copied().collect()
+}
+
+#[test]
+fn a_new_page_takes_about_its_part_and_is_sharp_soon_after() {
+    let mut rig = Rig::start();
+    rig.encode(&page(1, false));
+    rig.sharpen(&page(1, false));
+    let first = rig.encode(&page(2, false));
+    assert!(first < 2 * PART, "{first} bytes");
+    assert!(rig.worst_block(&page(2, false)) > 6.0, "the bits cannot have sufficed");
+    let sizes = rig.sharpen(&page(2, false));
+    assert!(sizes.iter().all(|bytes| *bytes < 2 * PART), "{sizes:?}");
+    let worst = rig.worst_block(&page(2, false));
+    assert!(worst < 4.0, "{worst} off");
+    assert!(rig.encode(&page(2, false)) < 100, "what is sharp is left alone");
+}
+
+#[test]
+fn a_change_of_what_is_not_sharp_yet_shows_at_once_and_all_becomes_sharp() {
+    let mut rig = Rig::start();
+    rig.encode(&page(1, false));
+    for _ in 0..3 {
+        rig.encode(&page(1, false));
+    }
+    rig.encode(&page(3, true));
+    let sizes = rig.sharpen(&page(3, true));
+    assert!(sizes.len() > 1, "{sizes:?}");
+    let worst = rig.worst_block(&page(3, true));
+    assert!(worst < 4.0, "{worst} off");
+}
+
+#[test]
+fn a_key_frame_in_the_middle_of_sharpening_loses_nothing() {
+    let mut rig = Rig::start();
+    rig.encode(&page(1, false));
+    for _ in 0..3 {
+        rig.encode(&page(1, false));
+    }
+    rig.runner.force_idr();
+    rig.encode(&page(1, false));
+    assert!(rig.units.last().unwrap().keyframe);
+    rig.sharpen(&page(1, false));
+    rig.units.drain(..4);
+    let worst = rig.worst_block(&page(1, false));
+    assert!(worst < 4.0, "{worst} off");
+}
