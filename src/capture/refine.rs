@@ -10,9 +10,9 @@ const STILL: Duration = Duration::from_millis(300);
 const STARVED_STILL: Duration = Duration::from_millis(50);
 /// Most repeats of one picture that is to be sharpened.
 const MAX_REPEATS: u8 = 8;
-/// Most repeats of one picture while bits do not suffice: a page of text takes ten to twenty, on a way of 250 kbit/s ten
-/// times as many.
-const MAX_STARVED_REPEATS: u8 = 240;
+/// Most repeats of one picture while bits do not suffice, 20 s of them: a page of text takes ten to twenty, on a way of
+/// 250 kbit/s and a large screen a thousand.
+const MAX_STARVED_REPEATS: u16 = 1_200;
 /// An access unit this small says "as before": there is nothing left to send. So does no more than one part in so many of
 /// what a frame may take, where that is little.
 const FLOOR_BYTES: usize = 600;
@@ -51,7 +51,7 @@ struct Sizes {
 pub struct Refinement {
     still_since: Option<Instant>,
     repeats: u8,
-    starved_repeats: u8,
+    starved_repeats: u16,
     sizes: BTreeMap<u64, Sizes>,
 }
 
@@ -71,8 +71,11 @@ impl Refinement {
 
     /// The picture has gone out again.
     pub fn repeated(&mut self) {
-        let counter = if self.starved() { &mut self.starved_repeats } else { &mut self.repeats };
-        *counter = counter.saturating_add(1);
+        if self.starved() {
+            self.starved_repeats += 1;
+        } else {
+            self.repeats = self.repeats.saturating_add(1);
+        }
     }
 
     /// A rendition's newest access unit.
@@ -216,7 +219,7 @@ mod tests {
         let mut refinement = Refinement::default();
         refinement.fresh(Instant::now());
         let mut count = 0;
-        while refinement.due().is_some() && count < 1_000 {
+        while refinement.due().is_some() && count < 10_000 {
             refinement.encoded(1, of(16_000, true));
             refinement.repeated();
             count += 1;

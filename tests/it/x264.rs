@@ -11,19 +11,24 @@ use gstreamer_app as gst_app;
 
 use crate::media::{entry, picture};
 
-/// No multiple of a macroblock in either direction.
-const SIZE: Size = Size { width: 1000, height: 600 };
+/// No multiple of a macroblock in either direction, one slice.
+const SMALL: Size = Size { width: 1000, height: 600 };
+/// As many slices as there are processors, two at most; whole macroblocks across.
+const LARGE: Size = Size { width: 1920, height: 1080 };
 const DEADLINE: Duration = Duration::from_secs(20);
 const KBPS: u32 = 8_000;
+
 /// Bytes that a frame may take.
-const PART: usize = KBPS as usize * 125 / 60;
+fn part(kbps: u32) -> usize {
+    kbps as usize * 125 / 60
+}
 
 /// Pages of letters: black strokes on white, others for each number, in the upper part only if it is `half` a page.
-fn page(number: u64, half: bool) -> OwnedFrame {
-    let width = usize::from(SIZE.width);
-    let middle = width * usize::from(SIZE.height) / 2;
+fn page(size: Size, number: u64, half: bool) -> OwnedFrame {
+    let width = usize::from(size.width);
+    let middle = width * usize::from(size.height) / 2;
     let mut at = 0;
-    picture(SIZE, number, |plane| {
+    picture(size, number, |plane| {
         let (x, y, here) = (at % width, at / width, at);
         at += 1;
         if plane > 0 {
@@ -37,18 +42,20 @@ fn page(number: u64, half: bool) -> OwnedFrame {
 }
 
 struct Rig {
+    size: Size,
     runner: Runner,
     events: std::sync::mpsc::Receiver<RunnerEvent>,
     units: Vec<AccessUnit>,
 }
 
 impl Rig {
-    fn start() -> Self {
+    fn start(size: Size, bitrate_kbps: u32) -> Self {
         let (send, events) = std::sync::mpsc::channel();
         let send = std::sync::Mutex::new(send);
         let on_event = Box::new(move |event| drop(send.lock().unwrap().send(event)));
-        let config = RunnerConfig { size: SIZE, fps: 60, bitrate_kbps: KBPS };
-        Self { runner: Runner::start(&entry("x264"), config, on_event).unwrap(), events, units: Vec::new() }
+        let config = RunnerConfig { size, fps: 60, bitrate_kbps };
+        let runner = Runner::start(&entry("x264"), config, on_event).unwrap();
+        Self { size, runner, events, units: Vec::new() }
     }
 
     /// Bytes of what becomes of a frame.
@@ -89,14 +96,14 @@ impl Rig {
         pipeline.set_state(gst::State::Null).unwrap();
         assert_eq!(samples.len(), self.units.len(), "every unit is a picture");
         let map = samples.last().unwrap().buffer().unwrap().map_readable().unwrap();
-        let layout = Layout::new(SIZE, PixelFormat::I420);
-        luma(layout.planes(map.as_slice())[0])
+        let layout = Layout::new(self.size, PixelFormat::I420);
+        luma(self.size, layout.planes(map.as_slice())[0])
     }
 
     /// Mean difference of the luma that is seen from that of `frame`, of the worst 16×16 block.
     fn worst_block(&self, frame: &OwnedFrame) -> f64 {
-        let (seen, drawn) = (self.decoded(), luma(frame.view().planes[0]));
-        let (width, height) = (usize::from(SIZE.width), usize::from(SIZE.height));
+        let (seen, drawn) = (self.decoded(), luma(self.size, frame.view().planes[0]));
+        let (width, height) = (usize::from(self.size.width), usize::from(self.size.height));
         let block = |left: usize, top: usize| {
             let rows = top..(top + 16).min(height);
             let columns = left..(left + 16).min(width);
@@ -110,52 +117,70 @@ impl Rig {
     }
 }
 
-fn luma(plane: deskgate::frame::Plane<'_>) -> Vec<u8> {
-    let rows = plane.data.chunks(plane.stride).take(usize::from(SIZE.height));
-    rows.flat_map(|row| &row[..usize::from(SIZE.width)]).copied().collect()
+fn luma(size: Size, plane: deskgate::frame::Plane<'_>) -> Vec<u8> {
+    let rows = plane.data.chunks(plane.stride).take(usize::from(size.height));
+    rows.flat_map(|row| &row[..usize::from(size.width)]).copied().collect()
 }
 
 #[test]
 fn a_new_page_takes_about_its_part_and_is_sharp_soon_after() {
-    let mut rig = Rig::start();
-    rig.encode(&page(1, false));
-    rig.sharpen(&page(1, false));
-    let first = rig.encode(&page(2, false));
-    assert!(first < 2 * PART, "{first} bytes");
-    assert!(rig.worst_block(&page(2, false)) > 6.0, "the bits cannot have sufficed");
-    let sizes = rig.sharpen(&page(2, false));
-    assert!(sizes.iter().all(|bytes| *bytes < 2 * PART), "{sizes:?}");
-    let worst = rig.worst_block(&page(2, false));
-    assert!(worst < 4.0, "{worst} off");
-    assert!(rig.encode(&page(2, false)) < 100, "what is sharp is left alone");
+    for (size, kbps) in [(SMALL, KBPS), (LARGE, 4 * KBPS)] {
+        let (mut rig, part) = (Rig::start(size, kbps), part(kbps));
+        let pages = [1, 2].map(|number| page(size, number, false));
+        rig.encode(&pages[0]);
+        rig.sharpen(&pages[0]);
+        let first = rig.encode(&pages[1]);
+        assert!(first < 2 * part, "{size:?}: {first} bytes");
+        assert!(rig.worst_block(&pages[1]) > 6.0, "{size:?}: the bits cannot have sufficed");
+        let sizes = rig.sharpen(&pages[1]);
+        assert!(sizes.iter().all(|bytes| *bytes < 2 * part), "{size:?}: {sizes:?}");
+        let worst = rig.worst_block(&pages[1]);
+        assert!(worst < 4.0, "{size:?}: {worst} off");
+        assert!(rig.encode(&pages[1]) < 100, "{size:?}: what is sharp is left alone");
+    }
 }
 
 #[test]
 fn a_change_of_what_is_not_sharp_yet_shows_at_once_and_all_becomes_sharp() {
-    let mut rig = Rig::start();
-    rig.encode(&page(1, false));
+    let mut rig = Rig::start(SMALL, KBPS);
+    let (before, after) = (page(SMALL, 1, false), page(SMALL, 3, true));
+    rig.encode(&before);
     for _ in 0..3 {
-        rig.encode(&page(1, false));
+        rig.encode(&before);
     }
-    rig.encode(&page(3, true));
-    let sizes = rig.sharpen(&page(3, true));
+    rig.encode(&after);
+    let (seen, [old, new]) = (rig.decoded(), [&before, &after].map(|f| luma(SMALL, f.view().planes[0])));
+    let off = |drawn: &[u8]| seen.iter().zip(drawn).map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>();
+    assert!(off(&new) < off(&old), "what is seen is the old picture");
+    let sizes = rig.sharpen(&after);
     assert!(sizes.len() > 1, "{sizes:?}");
-    let worst = rig.worst_block(&page(3, true));
+    let worst = rig.worst_block(&after);
     assert!(worst < 4.0, "{worst} off");
 }
 
 #[test]
 fn a_key_frame_in_the_middle_of_sharpening_loses_nothing() {
-    let mut rig = Rig::start();
-    rig.encode(&page(1, false));
-    for _ in 0..3 {
-        rig.encode(&page(1, false));
+    let mut rig = Rig::start(SMALL, KBPS);
+    let page = page(SMALL, 1, false);
+    for _ in 0..4 {
+        rig.encode(&page);
     }
     rig.runner.force_idr();
-    rig.encode(&page(1, false));
+    rig.encode(&page);
     assert!(rig.units.last().unwrap().keyframe);
-    rig.sharpen(&page(1, false));
+    rig.sharpen(&page);
     rig.units.drain(..4);
-    let worst = rig.worst_block(&page(1, false));
+    let worst = rig.worst_block(&page);
     assert!(worst < 4.0, "{worst} off");
+}
+
+#[test]
+fn pictures_of_a_few_pixels_are_encoded() {
+    for (width, height) in [(2, 2), (2, 40), (40, 2), (16, 16)] {
+        let size = Size { width, height };
+        let mut rig = Rig::start(size, KBPS);
+        rig.encode(&page(size, 1, false));
+        rig.encode(&page(size, 2, false));
+        assert!(rig.units[0].keyframe && !rig.units[1].keyframe, "{size:?}");
+    }
 }

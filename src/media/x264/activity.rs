@@ -119,7 +119,7 @@ impl<'a> Band<'a> {
     fn textures(&self, sums: &mut [u32]) {
         sums.fill(0);
         for row in &self.luma {
-            add(sums, &row[1..], row);
+            add(sums, &row[1..], &row[..row.len() - 1]);
         }
         for pair in self.luma.windows(2) {
             add(sums, pair[1], pair[0]);
@@ -200,6 +200,22 @@ mod tests {
             assert_eq!(changed(&now, Some(&Owned::grey())), [block], "chroma {sample}");
         }
         assert_eq!(changed(&Owned::grey(), Some(&Owned::grey())), [0usize; 0]);
+    }
+
+    #[test]
+    fn stripes_are_busy_in_every_block_of_a_row() {
+        for width in [32u16, 40] {
+            let luma: Vec<u8> = (0..width * 16).map(|at| if at % 2 == 0 { 16 } else { 235 }).collect();
+            let chroma = vec![128; usize::from(width) * 8];
+            let size = Size { width, height: 16 };
+            let mut activity = Activity::default();
+            let luma = Plane { data: &luma, stride: width.into() };
+            let chroma = Plane { data: &chroma, stride: width.into() };
+            activity.look(&Picture { size, luma, chroma }, None);
+            let busy: Vec<usize> =
+                activity.blocks().iter().map(|block| block.texture.half_octaves()).collect();
+            assert!(busy.iter().all(|busy| *busy > 28), "{width}: {busy:?}");
+        }
     }
 
     #[test]

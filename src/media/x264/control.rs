@@ -16,8 +16,8 @@ use crate::media::budget::RateMeter;
 
 /// Finer than this nobody sees the difference: what stands still is coded so, and never again.
 pub(super) const FINEST: u8 = 18;
-/// The coarsest that H.264 has.
-const COARSEST: u8 = 51;
+/// The coarsest. H.264 has none beyond 51: x264 takes that, and leaves out more blocks.
+const COARSEST: u8 = 54;
 /// Slice headers, and blocks that are left as they are.
 const FRAME_BYTES: f64 = 40.0;
 /// Bytes that a block takes whose busyness is so many octaves above the quantiser's step, from [`LEAST_OCTAVES`] on. Fitted
@@ -33,6 +33,10 @@ const LEAST_PART: f64 = 0.25;
 const LEAST_BYTES: f64 = 4_000.0;
 /// A key frame has all blocks to code, for somebody who waits for a picture.
 const KEY_FRAME_PARTS: f64 = 2.0;
+/// Where not even the coarsest frames fit the bitrate, fewer are sent: none as long as more than so many parts are owed.
+const LONGEST_DEBT: f64 = 8.0;
+/// More parts are never owed: who cannot pay is not made to wait for ever.
+const MOST_DEBT: f64 = 60.0;
 /// A movement that rests for so long has ended; what comes next may be anything.
 const REST: Duration = Duration::from_millis(250);
 
@@ -42,8 +46,11 @@ pub(super) struct Control {
     kbps: u32,
     meter: RateMeter,
     last: Option<Instant>,
-    /// Bytes that were sent beyond what the bitrate had carried by [`Self::last`].
+    /// Bytes that were sent beyond what the bitrate had carried by [`Self::last`]. A frame that comes late leaves a little
+    /// for the next, which comes early.
     debt: f64,
+    /// Bytes that a frame may take at the moment.
+    part: f64,
     /// The quantiser that each block was coded with last, in raster order.
     coded: Vec<u8>,
     plan: Plan,
@@ -56,7 +63,7 @@ pub(super) struct Control {
 pub(super) struct Plan {
     /// For every block that is coded.
     pub quantiser: u8,
-    /// Whether a block is left as it was coded last, in raster order.
+    /// Whether a block is left as it was coded last, in raster order: also one that changed, if the frame is skipped.
     pub kept: Vec<bool>,
     key_frame: bool,
     changed: Histogram,
@@ -79,6 +86,7 @@ impl Control {
             meter: RateMeter::new(fps),
             last: None,
             debt: 0.0,
+            part: 0.0,
             coded: Vec::new(),
             plan: Plan::default(),
             moving: Experience::NONE,
@@ -101,20 +109,35 @@ impl Control {
         };
         let changed = Histogram::of(blocks, key_frame);
         let extent = changed.extent();
-        let (bytes, finest) = if key_frame {
-            (target(KEY_FRAME_PARTS), FINEST)
+        let (bytes, finest, scale) = if key_frame {
+            // Coded from nothing, whatever the movement is like.
+            (target(KEY_FRAME_PARTS), FINEST, 1.0)
         } else {
-            (target(1.0), self.moving.finest(extent))
+            (target(1.0), self.moving.finest(extent), self.moving.scale_of(extent))
         };
-        let scale = self.moving.scale_of(extent);
         let fits = |quantiser: &u8| scale * changed.bytes(*quantiser) <= bytes;
-        let quantiser = (finest..COARSEST).find(fits).unwrap_or(COARSEST);
+        let fitting = (finest..=COARSEST).find(fits);
+        let quantiser = fitting.unwrap_or(COARSEST);
         let left = if quantiser == FINEST { bytes - scale * changed.bytes(quantiser) } else { 0.0 };
         self.plan.quantiser = quantiser;
         self.plan.key_frame = key_frame;
         self.plan.changed = changed;
-        self.keep(blocks, left / self.sharpening.scale());
+        if fitting.is_none() && !key_frame && self.debt > LONGEST_DEBT * part {
+            self.skip(blocks);
+        } else {
+            self.keep(blocks, left / self.sharpening.scale());
+        }
         &self.plan
+    }
+
+    /// Leaves all of the picture as it was coded last.
+    fn skip(&mut self, blocks: &[Block]) {
+        self.plan.kept.clear();
+        self.plan.kept.resize(blocks.len(), true);
+        self.plan.changed = Histogram::default();
+        self.plan.sharpened = 0.0;
+        let coded = self.coded.iter_mut().zip(blocks).filter(|(_, block)| block.change.is_some());
+        coded.for_each(|(coded, _)| *coded = COARSEST);
     }
 
     /// Leaves blurred blocks as they are, but for as many as these bytes are enough for. If nothing changed, for one at least.
@@ -146,7 +169,7 @@ impl Control {
                 _ => *coded = plan.quantiser,
             }
         }
-        self.debt += bytes as f64;
+        self.debt = (self.debt + bytes as f64).min(MOST_DEBT * self.part);
         let bytes = (bytes as f64 - FRAME_BYTES).max(0.0);
         let (changed, sharpened) = (plan.changed.bytes(plan.quantiser), plan.sharpened);
         if plan.key_frame {
@@ -169,7 +192,8 @@ impl Control {
         if gap >= REST {
             (self.moving, self.sharpening) = (Experience::NONE, Experience::NONE);
         }
-        self.debt = (self.debt - part.max(a_second * gap.as_secs_f64())).max(0.0);
+        self.debt = (self.debt - a_second * gap.as_secs_f64()).max((HOPED - 1.0) * part);
+        self.part = part;
         part
     }
 }
@@ -335,6 +359,29 @@ mod tests {
         rig.takes = 1.0;
         let (_, bytes) = rig.frame(&page(BLOCKS), false);
         assert!(bytes < 4 * PART, "{bytes}");
+    }
+
+    #[test]
+    fn what_no_quantiser_makes_small_enough_comes_in_fewer_frames_and_is_sharp_in_the_end() {
+        let mut rig = Rig::new(500);
+        let seconds = 20;
+        let bytes: usize = (0..60 * seconds).map(|_| rig.frame(&page(BLOCKS), false).1).sum();
+        let kbps = bytes * 8 / 1_000 / seconds;
+        assert!((400..600).contains(&kbps), "{kbps} kbit/s");
+        assert!(rig.sharpen(100_000).len() < 100_000);
+        assert!(rig.control.coded.iter().all(|coded| *coded == FINEST));
+    }
+
+    #[test]
+    fn a_key_frame_in_a_cheap_movement_is_not_taken_for_cheap() {
+        let mut rig = Rig::new(8_000);
+        rig.takes = 0.1;
+        for _ in 0..60 {
+            rig.frame(&page(BLOCKS), false);
+        }
+        rig.takes = 1.0;
+        let (_, bytes) = rig.frame(&page(BLOCKS), true);
+        assert!(bytes <= 2 * PART, "{bytes}");
     }
 
     #[test]

@@ -175,8 +175,12 @@ impl VideoEncoderImpl for Inside {
         &self,
         input: &gst_video::VideoCodecState<'static, gst_video::video_codec_state::Readable>,
     ) -> Result<(), gst::LoggableError> {
+        *lock(&self.state) = None;
         let refused = |error: &dyn std::fmt::Display| gst::loggable_error!(gst::CAT_RUST, "{}", error);
-        let state = State::new(input.info(), *lock(&self.settings)).map_err(|error| refused(&error))?;
+        let state = State::new(input.info(), *lock(&self.settings)).map_err(|error| {
+            gst::element_imp_error!(self, gst::StreamError::Encode, ["{error}"]);
+            refused(&error)
+        })?;
         *lock(&self.state) = Some(state);
         let element = self.obj();
         let output = element.set_output_state(coded(), Some(input)).map_err(|error| refused(&error))?;
@@ -213,7 +217,9 @@ impl State {
         let size = Size { width: side(info.width()), height: side(info.height()) };
         let fps = info.fps();
         let fps = u32::try_from(fps.numer() / fps.denom().max(1)).unwrap_or(0).max(1);
-        let threads = settings.threads.min((info.width() * info.height()).div_ceil(PIXELS_OF_A_THREAD));
+        let threads = settings
+            .threads
+            .min((u32::from(size.width) * u32::from(size.height)).div_ceil(PIXELS_OF_A_THREAD));
         Ok(Self {
             encoder: Encoder::open(&Terms { size, fps, threads })?,
             control: Control::new(settings.kbps, fps),
@@ -242,11 +248,15 @@ impl State {
         let plan = self.control.plan(self.activity.blocks(), key_frame, Instant::now());
         let input = match self.encoder.decoded().filter(|_| plan.keeps()) {
             Some(decoded) => self.composed.compose(&picture, &decoded, &plan.kept),
-            None => picture,
+            None => {
+                // Needed again when something else has become still: memory of a frame's size is not kept for that.
+                self.composed = Composed::default();
+                picture
+            }
         };
         let unit = self.encoder.encode(&input, plan.quantiser, key_frame)?;
-        self.control.coded(self.activity.blocks(), unit.len());
-        let unit = gst::Buffer::from_slice(unit.to_vec());
+        self.control.coded(self.activity.blocks(), unit.data.len());
+        let (unit, key_frame) = (gst::Buffer::from_slice(unit.data.to_vec()), unit.key_frame);
         self.before = Some(frame);
         Ok((unit, key_frame))
     }

@@ -49,10 +49,10 @@ impl Experience {
 
     /// A frame of this extent has taken so many bytes, of which so many were foretold by the curve.
     pub fn learn(&mut self, quantiser: u8, foretold: f64, bytes: f64, extent: f64) {
-        self.quantiser = quantiser;
         if foretold < TELLING_BYTES && bytes < TELLING_BYTES {
             return;
         }
+        self.quantiser = quantiser;
         let seen = (bytes / foretold.max(1.0)).clamp(FARTHEST.recip(), FARTHEST);
         self.scale = (self.scale * seen).sqrt();
         self.extent = if self.extent == 0.0 { extent } else { (self.extent + extent) / 2.0 };
@@ -86,6 +86,8 @@ mod tests {
         scrolling.learn(40, 20_000.0, 2_000.0, 9_000.0);
         assert_eq!(scrolling.finest(9_000.0), 37);
         assert_eq!(scrolling.finest(100.0), FINEST, "a key press during it");
+        scrolling.learn(FINEST, 200.0, 100.0, 100.0);
+        assert_eq!(scrolling.finest(9_000.0), 37, "nor does it tell anything of the scrolling");
         scrolling.learn(19, 20_000.0, 2_000.0, 9_000.0);
         assert_eq!(scrolling.finest(9_000.0), FINEST);
     }

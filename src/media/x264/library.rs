@@ -203,18 +203,15 @@ impl Library {
 
     fn parameters(&self, terms: &Terms) -> Result<Box<Parameters>, X264Error> {
         let mut parameters = self.defaults()?;
-        let settings: [(&'static CStr, &str); 13] = [
+        let settings: [(&'static CStr, &str); 10] = [
             (c"threads", &terms.threads.to_string()),
             (c"fps", &terms.fps.to_string()),
             // No rate control: without it, x264 makes no half-size copies to look ahead in.
-            (c"qp", "32"),
-            // A quantiser of ours is kept within those of key frames and of B frames: 12 to 51, with these.
+            (c"qp", "36"),
+            // A quantiser of ours is kept within those of key frames and of B frames: 16 to 56, with these.
             (c"ipratio", "10"),
             (c"pbratio", "10"),
             (c"keyint", "infinite"),
-            (c"scenecut", "0"),
-            (c"cabac", "0"),
-            (c"8x8dct", "0"),
             (c"colorprim", "smpte170m"),
             (c"transfer", "smpte170m"),
             (c"colormatrix", "smpte170m"),
@@ -237,6 +234,13 @@ impl Library {
     }
 }
 
+/// An access unit.
+pub(super) struct Unit<'a> {
+    /// A byte stream, with parameter sets before an IDR.
+    pub data: &'a [u8],
+    pub key_frame: bool,
+}
+
 /// One encoder.
 pub(super) struct Encoder {
     library: &'static Library,
@@ -255,6 +259,12 @@ impl Encoder {
     /// Opens an encoder of the library.
     pub fn open(terms: &Terms) -> Result<Self, X264Error> {
         let library = Library::get()?;
+        if !terms.size.width.is_multiple_of(2)
+            || !terms.size.height.is_multiple_of(2)
+            || terms.size.height == 0
+        {
+            return Err(X264Error::Refused(terms.size));
+        }
         let mut parameters = library.parameters(terms)?;
         #[allow(unsafe_code)] // A foreign function.
         // SAFETY: the parameters were made by the library, which copies them.
@@ -268,8 +278,8 @@ impl Encoder {
         self.size
     }
 
-    /// Encodes a picture: its access unit as a byte stream, valid until the next one, with parameter sets before an IDR.
-    pub fn encode(&mut self, picture: &Picture<'_>, quantiser: u8, idr: bool) -> Result<&[u8], X264Error> {
+    /// Encodes a picture: its access unit, valid until the next one.
+    pub fn encode(&mut self, picture: &Picture<'_>, quantiser: u8, idr: bool) -> Result<Unit<'_>, X264Error> {
         let (width, height) = (usize::from(self.size.width), usize::from(self.size.height));
         let enough = |plane: &Plane<'_>, rows: usize| {
             plane.stride >= width && plane.data.len() >= plane.stride * (rows - 1) + width
@@ -298,13 +308,14 @@ impl Encoder {
         };
         self.frames += 1;
         self.decoded = decoded(&output);
-        let length =
-            usize::try_from(length).ok().filter(|length| *length > 0 && count > 0 && !nals.is_null());
-        let length = length.ok_or(X264Error::NoFrame(count))?;
+        if length <= 0 || count <= 0 || nals.is_null() {
+            return Err(X264Error::NoFrame(length));
+        }
         #[allow(unsafe_code)] // Memory of the library as a slice.
         // SAFETY: there is at least one NAL unit; payloads of a frame lie one behind the other, `length` bytes in all, until
         // the next call, which the borrow of `self` keeps away.
-        Ok(unsafe { std::slice::from_raw_parts((*nals).payload, length) })
+        let data = unsafe { std::slice::from_raw_parts((*nals).payload, length as usize) };
+        Ok(Unit { data, key_frame: output.keyframe != 0 })
     }
 
     /// The last frame as a decoder has it now.
@@ -315,7 +326,8 @@ impl Encoder {
             let (start, stride): (NonNull<u8>, usize) = planes[index];
             #[allow(unsafe_code)] // Memory of the library as a slice.
             // SAFETY: it is the frame that the next one will be predicted from, whole rows of `stride` bytes, which stays as it
-            // is until the next call of `encode`; the borrow of `self` keeps that away.
+            // is until the next call of `encode`; the borrow of `self` keeps that away. x264.h promises that of NAL units
+            // only; of build 164 it was read in the sources.
             let data = unsafe { std::slice::from_raw_parts(start.as_ptr(), stride * (rows - 1) + width) };
             Plane { data, stride }
         };

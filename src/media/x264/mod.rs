@@ -1,7 +1,8 @@
 //! libx264 with a rate control of our own, as the GStreamer element `deskgatex264enc`.
 //!
 //! ```text
-//! frame ─▶ activity (PURE: which blocks changed, and how busy they are) ─▶ control (PURE: the quantiser) ─▶ library ─▶ unit
+//! frame ─▶ activity (PURE: which blocks changed, and how busy they are) ─▶ control (PURE: the quantiser, and which blocks wait)
+//!       ─▶ compose (PURE: those that wait as they were coded last) ─▶ library ─▶ unit
 //! ```
 //!
 //! x264's own rate control looks at every frame twice: a copy of half the size is searched for motion, to foresee what
