@@ -68,6 +68,11 @@ impl Rig {
         self.units.last().unwrap().data.len()
     }
 
+    /// Lets a movement end: how fast frames came before, which is up to the machine, then counts no more.
+    fn rest(&self) {
+        std::thread::sleep(Duration::from_millis(300));
+    }
+
     /// Repeats a picture until there is nothing left to improve: the frames' bytes.
     fn sharpen(&mut self, frame: &OwnedFrame) -> Vec<usize> {
         let mut sizes = Vec::new();
@@ -129,11 +134,13 @@ fn a_new_page_takes_about_its_part_and_is_sharp_soon_after() {
         let pages = [1, 2].map(|number| page(size, number, false));
         rig.encode(&pages[0]);
         rig.sharpen(&pages[0]);
+        rig.rest();
         let first = rig.encode(&pages[1]);
         assert!(first < 2 * part, "{size:?}: {first} bytes");
         assert!(rig.worst_block(&pages[1]) > 6.0, "{size:?}: the bits cannot have sufficed");
         let sizes = rig.sharpen(&pages[1]);
-        assert!(sizes.iter().all(|bytes| *bytes < 2 * part), "{size:?}: {sizes:?}");
+        // Two and a half parts are the part of a frame where frames come slowly, as from a busy machine.
+        assert!(sizes.iter().all(|bytes| *bytes < 2 * part * 5 / 2), "{size:?}: {sizes:?}");
         let worst = rig.worst_block(&pages[1]);
         assert!(worst < 4.0, "{size:?}: {worst} off");
         assert!(rig.encode(&pages[1]) < 100, "{size:?}: what is sharp is left alone");
