@@ -253,8 +253,8 @@ fn stalling_forwarder(to: SocketAddr, most: usize) -> SocketAddr {
 #[test]
 fn a_picture_that_no_longer_follows_the_screen_is_frozen() {
     let gateway = Gateway::start(&LIGHT);
-    // A second or two of video; answers of /api/status stay far below.
-    let at = stalling_forwarder(gateway.address, 40_000);
+    // A second or two of video, of which the test source makes 5 kB; answers of /api/status stay far below.
+    let at = stalling_forwarder(gateway.address, 12_000);
     let found =
         probe_by(probe_command(&format!("http://{at}/"), &["--path", "ws", "--seconds", "6", "--json"]));
     assert_eq!((found.verdict(), found.code), ("frozen", 11), "{:#}", found.json);
