@@ -1,6 +1,6 @@
 //! The GStreamer element `deskgatex264enc`: raw frames in, access units out on the same thread, one for each.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use gst::glib;
@@ -15,6 +15,7 @@ use super::compose::Composed;
 use super::control::Control;
 use super::library::{Encoder, Library, Terms, X264Error};
 use crate::frame::{Plane, Size};
+use crate::media::runner::lock;
 
 /// Factory name.
 const NAME: &str = "deskgatex264enc";
@@ -73,10 +74,6 @@ struct State {
 }
 
 type Frame = gst_video::VideoFrame<gst_video::video_frame::Readable>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[glib::object_subclass]
 impl ObjectSubclass for Inside {
