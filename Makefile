@@ -49,6 +49,7 @@ test-web: setup-test
 
 test-browser: setup-test web
 	cargo build --release --locked
+	cargo build --release --locked --example motion
 	npm --prefix tests/browser test --silent
 
 web: setup ## the page, to be embedded

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::heart::{Heart, Socket};
 use crate::frame::Codec;
 use crate::http::ToSocket;
-use crate::session::Input;
+use crate::session::{Input, RenditionKey};
 use crate::transport::flow::{Flow, Verdict};
 use crate::transport::packetize::PacketizedFrame;
 use crate::wire::media::VideoHeader;
@@ -18,14 +18,15 @@ use crate::wire::signal::{ErrorCode, ServerMessage};
 const STALL_AFTER: Duration = Duration::from_secs(3);
 
 impl Heart {
-    pub(super) fn frame(&mut self, codec: Codec, frame: &PacketizedFrame, now: Instant) {
-        if self.parts.renditions.proved(codec) || !self.proved {
+    pub(super) fn frame(&mut self, key: RenditionKey, frame: &PacketizedFrame, now: Instant) {
+        let codec = key.codec;
+        if self.parts.renditions.proved(key) || !self.proved {
             self.proved = true;
             self.publish_ready();
         }
-        let gap = self.parts.link.flags().take_lost(codec);
-        let watchers: BTreeSet<u32> = self.parts.session.watchers(codec).collect();
-        let before = self.parts.renditions.swap_reached(codec, watchers.clone());
+        let gap = self.parts.link.flags().take_lost(key);
+        let watchers: BTreeSet<u32> = self.parts.session.watchers(key).collect();
+        let before = self.parts.renditions.swap_reached(key, watchers.clone());
         for &viewer in
             watchers.iter().filter(|viewer| self.parts.mux.carries(**viewer, codec)).collect::<Vec<_>>()
         {

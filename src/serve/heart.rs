@@ -24,7 +24,7 @@ use crate::desktop::{DesktopEvent, DesktopHandle};
 use crate::frame::{Codec, Size};
 use crate::http::{SocketEvent, ToSocket, unix_now};
 use crate::media::rendition::RenditionEvent;
-use crate::session::{Input, Output, PhaseChange, Principal, Session, Ticket};
+use crate::session::{Input, Output, PhaseChange, Principal, RenditionKey, Session, Ticket};
 use crate::transport::flow::Flow;
 use crate::transport::mux::Mux;
 use crate::transport::net::Net;
@@ -206,14 +206,14 @@ impl Heart {
             Command::Desktop(DesktopEvent::Down { reason }) => {
                 tracing::info!(reason, "input does not reach the desktop");
             }
-            Command::Frame { rendition, codec, frame } => {
-                if self.parts.renditions.codec_of(rendition) == Some(codec) {
-                    self.frame(codec, &frame, now);
+            Command::Frame { rendition, key, frame } => {
+                if self.parts.renditions.key_of(rendition) == Some(key) {
+                    self.frame(key, &frame, now);
                 }
             }
             Command::Rendition { rendition, event } => {
-                if let Some(codec) = self.parts.renditions.codec_of(rendition) {
-                    self.rendition_event(codec, event, now);
+                if let Some(key) = self.parts.renditions.key_of(rendition) {
+                    self.rendition_event(key, event, now);
                 }
             }
             Command::Revoked(tokens) => self.parts.session.handle(Input::Revoked { tokens }, now),
@@ -326,33 +326,35 @@ impl Heart {
         self.parts.link.flags().ready.store(self.display_up && self.proved, Ordering::Relaxed);
     }
 
-    fn rendition_event(&mut self, codec: Codec, event: RenditionEvent, now: Instant) {
+    fn rendition_event(&mut self, key: RenditionKey, event: RenditionEvent, now: Instant) {
+        let RenditionKey { codec, tier } = key;
         match event {
             RenditionEvent::AccessUnit(_) => {}
             RenditionEvent::Started { encoder } => {
-                tracing::info!(codec = codec.name(), encoder, "encoding");
-                let fallback = self.parts.renditions.started(codec, encoder.clone());
-                self.parts.session.handle(Input::Encoder { codec, name: encoder, fallback }, now);
+                tracing::info!(codec = codec.name(), ?tier, encoder, "encoding");
+                let fallback = self.parts.renditions.started(key, encoder.clone());
+                self.parts.session.handle(Input::Encoder { key, name: encoder, fallback }, now);
                 // On a still screen nothing else would make the first frame.
                 self.parts.capture.refresh();
             }
             RenditionEvent::Fallback { from, to, reason } => {
                 tracing::warn!(
                     codec = codec.name(),
+                    ?tier,
                     from,
                     to,
                     reason,
                     code = "encoder-fallback",
                     "encoder left"
                 );
-                self.parts.renditions.left(codec, &from, &reason);
+                self.parts.renditions.left(key, &from, &reason);
                 self.parts.capture.refresh();
             }
             RenditionEvent::Exhausted { reasons } => {
                 let reason = reasons.iter().map(|(e, r)| format!("{e}: {r}")).collect::<Vec<_>>().join("; ");
-                tracing::error!(codec = codec.name(), reason, code = "no-encoder", "no encoder works");
-                self.parts.renditions.exhausted(codec, &reasons);
-                self.parts.session.handle(Input::NoEncoder { codec, reason }, now);
+                tracing::error!(codec = codec.name(), ?tier, reason, code = "no-encoder", "no encoder works");
+                self.parts.renditions.exhausted(key, &reasons);
+                self.parts.session.handle(Input::NoEncoder { key, reason }, now);
             }
         }
     }
@@ -410,12 +412,12 @@ impl Heart {
                 }
             }
             Output::Renditions { running, fed } => self.parts.renditions.set(running, fed),
-            Output::Keyframe(codec) => self.parts.renditions.keyframe(codec),
+            Output::Keyframe(key) => self.parts.renditions.keyframe(key),
             Output::Fps(fps) => {
                 self.parts.capture.set_fps(fps);
                 self.parts.renditions.set_fps(fps);
             }
-            Output::Bitrate(codec, kbps) => self.parts.renditions.set_bitrate(codec, kbps),
+            Output::Bitrate(key, kbps) => self.parts.renditions.set_bitrate(key, kbps),
             Output::Phase(PhaseChange::Unlock) => self.parts.capture.set_phase(None),
             Output::Phase(PhaseChange::Lock { interval, later_ms }) => {
                 self.parts.capture.set_phase(Some(interval));

@@ -11,10 +11,9 @@ use tokio::sync::oneshot;
 use super::metrics::Metrics;
 use crate::capture::CaptureEvent;
 use crate::desktop::DesktopEvent;
-use crate::frame::Codec;
 use crate::http::{Gateway, SocketEvent};
 use crate::media::rendition::RenditionEvent;
-use crate::session::Notice;
+use crate::session::{Notice, RenditionKey};
 use crate::transport::net::Waker;
 use crate::transport::packetize::PacketizedFrame;
 use crate::transport::streams::Accepted;
@@ -40,8 +39,8 @@ pub enum Command {
     Frame {
         /// Which rendition.
         rendition: u64,
-        /// Its codec.
-        codec: Codec,
+        /// What it encodes.
+        key: RenditionKey,
         /// The frame.
         frame: PacketizedFrame,
     },
@@ -85,14 +84,14 @@ pub struct Link {
 pub struct Flags {
     /// A frame has been captured and encoded, and the display is there.
     pub ready: AtomicBool,
-    /// Codecs of which a frame found no room in the queue: each of their viewers needs a key frame.
-    lost_frames: Mutex<BTreeSet<Codec>>,
+    /// Renditions of which a frame found no room in the queue: each of their viewers needs a key frame.
+    lost_frames: Mutex<BTreeSet<RenditionKey>>,
 }
 
 impl Flags {
-    /// Whether a frame of this codec was lost since the last call.
-    pub fn take_lost(&self, codec: Codec) -> bool {
-        self.lost_frames.lock().unwrap_or_else(PoisonError::into_inner).remove(&codec)
+    /// Whether a frame of this rendition was lost since the last call.
+    pub fn take_lost(&self, key: RenditionKey) -> bool {
+        self.lost_frames.lock().unwrap_or_else(PoisonError::into_inner).remove(&key)
     }
 }
 
@@ -111,8 +110,8 @@ impl Link {
                 true
             }
             Err(TrySendError::Full(command)) => {
-                if let Command::Frame { codec, .. } = command {
-                    self.shared.lost_frames.lock().unwrap_or_else(PoisonError::into_inner).insert(codec);
+                if let Command::Frame { key, .. } = command {
+                    self.shared.lost_frames.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
                 }
                 tracing::warn!(code = "loop-overloaded", "the gateway's queue is full");
                 false

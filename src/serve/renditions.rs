@@ -13,8 +13,9 @@ use crate::frame::{Codec, Size};
 use crate::media::catalog::Entry;
 use crate::media::ranking::Ranking;
 use crate::media::rendition::{OnRendition, Rendition, RenditionConfig, RenditionEvent};
+use crate::session::RenditionKey;
 use crate::transport::packetize::{PacketizedFrame, Packetizer};
-use crate::wire::signal::Settings;
+use crate::wire::signal::{Settings, Tier};
 
 /// Until the display is there an encoder is made for this size; the first frame changes it.
 const GUESS: Size = Size { width: 1280, height: 720 };
@@ -70,17 +71,19 @@ pub struct Renditions {
     encoders: Encoders,
     /// Codecs for which every encoder failed, until one works again.
     exhausted: BTreeSet<Codec>,
-    running: BTreeMap<Codec, Running>,
+    running: BTreeMap<RenditionKey, Running>,
     /// Ends of former renditions that a successor must wait for.
-    ending: BTreeMap<Codec, JoinHandle<()>>,
+    ending: BTreeMap<RenditionKey, JoinHandle<()>>,
     next_id: u64,
     link: Link,
     capture: CaptureHandle,
     metrics: Arc<Metrics>,
     settings: Settings,
     size: Size,
-    wanted: BTreeSet<Codec>,
-    fed: BTreeSet<Codec>,
+    wanted: BTreeSet<RenditionKey>,
+    fed: BTreeSet<RenditionKey>,
+    /// What each of them is to take, in kbit/s.
+    bitrates: BTreeMap<RenditionKey, u32>,
     /// A codec that is encoded for nobody, until its first frame proves that it can be.
     trial: Option<Codec>,
 }
@@ -108,6 +111,7 @@ impl Renditions {
             size: GUESS,
             wanted: BTreeSet::new(),
             fed: BTreeSet::new(),
+            bitrates: BTreeMap::new(),
         }
     }
 
@@ -124,7 +128,8 @@ impl Renditions {
     }
 
     /// What the session wants.
-    pub fn set(&mut self, running: BTreeSet<Codec>, fed: BTreeSet<Codec>) {
+    pub fn set(&mut self, running: BTreeSet<RenditionKey>, fed: BTreeSet<RenditionKey>) {
+        self.bitrates.retain(|key, _| running.contains(key));
         (self.wanted, self.fed) = (running, fed);
         self.apply();
     }
@@ -135,9 +140,10 @@ impl Renditions {
         self.apply();
     }
 
-    /// What one rendition is to take.
-    pub fn set_bitrate(&mut self, codec: Codec, kbps: u32) {
-        let Some(running) = self.running.get_mut(&codec) else { return };
+    /// What one rendition is to take, now or from its start on.
+    pub fn set_bitrate(&mut self, key: RenditionKey, kbps: u32) {
+        self.bitrates.insert(key, kbps);
+        let Some(running) = self.running.get_mut(&key) else { return };
         running.bitrate_kbps = kbps;
         running.frame_bytes.store(frame_bytes(kbps, self.settings.fps), Ordering::Relaxed);
         running.rendition.iter().for_each(|r| r.set_bitrate(kbps));
@@ -152,53 +158,58 @@ impl Renditions {
         self.each(|r| r.set_fps(fps));
     }
 
-    /// The next frame of a codec is a key frame, and there is one soon.
-    pub fn keyframe(&mut self, codec: Codec) {
-        if let Some(rendition) = self.running.get(&codec).and_then(|r| r.rendition.as_ref()) {
+    /// The next frame of a rendition is a key frame, and there is one soon.
+    pub fn keyframe(&mut self, key: RenditionKey) {
+        if let Some(rendition) = self.running.get(&key).and_then(|r| r.rendition.as_ref()) {
             self.metrics.keyframes.inc();
             rendition.force_idr();
             self.capture.refresh();
         }
     }
 
-    /// The codec of a live rendition; `None` for one that has been ended.
-    pub fn codec_of(&self, id: u64) -> Option<Codec> {
-        self.running.iter().find(|(_, r)| r.id == id).map(|(codec, _)| *codec)
+    /// What a live rendition encodes; `None` for one that has been ended.
+    pub fn key_of(&self, id: u64) -> Option<RenditionKey> {
+        self.running.iter().find(|(_, r)| r.id == id).map(|(key, _)| *key)
     }
 
     /// A frame came out: the trial, if this was one, has succeeded. True if it was.
-    pub fn proved(&mut self, codec: Codec) -> bool {
-        let proved = self.trial.take_if(|t| *t == codec).is_some();
+    pub fn proved(&mut self, key: RenditionKey) -> bool {
+        let proved = self.trial.take_if(|codec| RenditionKey::main(*codec) == key).is_some();
         if proved {
             self.apply();
         }
         proved
     }
 
-    /// Replaces who got the last frame of a codec; gives those who did before.
-    pub fn swap_reached(&mut self, codec: Codec, now: BTreeSet<u32>) -> BTreeSet<u32> {
-        self.running.get_mut(&codec).map(|r| std::mem::replace(&mut r.reached, now)).unwrap_or_default()
+    /// Replaces who got the last frame of a rendition; gives those who did before.
+    pub fn swap_reached(&mut self, key: RenditionKey, now: BTreeSet<u32>) -> BTreeSet<u32> {
+        self.running.get_mut(&key).map(|r| std::mem::replace(&mut r.reached, now)).unwrap_or_default()
     }
 
     /// An encoder runs: its name, and why an earlier one was left.
-    pub fn started(&mut self, codec: Codec, encoder: String) -> Option<String> {
-        self.exhausted.remove(&codec);
-        self.encoders.ranking.works(codec, &encoder);
-        let running = self.running.get_mut(&codec)?;
+    pub fn started(&mut self, key: RenditionKey, encoder: String) -> Option<String> {
+        self.exhausted.remove(&key.codec);
+        self.encoders.ranking.works(key.codec, &encoder);
+        let running = self.running.get_mut(&key)?;
         running.encoder = Some(encoder);
         running.fallback.clone()
     }
 
-    /// An encoder was left.
-    pub fn left(&mut self, codec: Codec, encoder: &str, why: &str) {
-        self.encoders.ranking.fails(codec, encoder, why);
-        if let Some(running) = self.running.get_mut(&codec) {
+    /// An encoder was left. One that does not work twice at a time may well work once.
+    pub fn left(&mut self, key: RenditionKey, encoder: &str, why: &str) {
+        if key.tier == Tier::Main {
+            self.encoders.ranking.fails(key.codec, encoder, why);
+        }
+        if let Some(running) = self.running.get_mut(&key) {
             running.fallback = Some(format!("{encoder}: {why}"));
         }
     }
 
     /// No encoder is left: viewers that connect from now on get another codec, if there is one.
-    pub fn exhausted(&mut self, codec: Codec, reasons: &[(String, String)]) {
+    pub fn exhausted(&mut self, RenditionKey { codec, tier }: RenditionKey, reasons: &[(String, String)]) {
+        if tier == Tier::Low {
+            return;
+        }
         reasons.iter().for_each(|(encoder, why)| self.encoders.ranking.fails(codec, encoder, why));
         self.exhausted.insert(codec);
         // The last one stays on trial: its rendition tries again, and `/readyz` waits for it.
@@ -215,9 +226,9 @@ impl Renditions {
 
     /// For `/api/status`.
     pub fn report(&self) -> Vec<serde_json::Value> {
-        let row = |(codec, r): (&Codec, &Running)| {
+        let row = |(key, r): (&RenditionKey, &Running)| {
             serde_json::json!({
-                "codec": codec.name(), "encoder": r.encoder, "fallback": r.fallback, "fed": r.fed, "bitrateKbps": r.bitrate_kbps,
+                "codec": key.codec.name(), "tier": key.tier, "encoder": r.encoder, "fallback": r.fallback, "fed": r.fed, "bitrateKbps": r.bitrate_kbps,
                 "viewers": r.reached.len(),
             })
         };
@@ -235,19 +246,21 @@ impl Renditions {
 
     /// Makes what runs what is wanted.
     fn apply(&mut self) {
-        let wanted: BTreeSet<Codec> = self.wanted.iter().copied().chain(self.trial).collect();
-        let fed: BTreeSet<Codec> = self.fed.iter().copied().chain(self.trial).collect();
-        let ended: Vec<Codec> = self.running.keys().filter(|c| !wanted.contains(c)).copied().collect();
-        for codec in ended {
-            self.end(codec);
+        let trial = self.trial.map(RenditionKey::main);
+        let wanted: BTreeSet<RenditionKey> = self.wanted.iter().copied().chain(trial).collect();
+        let fed: BTreeSet<RenditionKey> = self.fed.iter().copied().chain(trial).collect();
+        let ended: Vec<RenditionKey> =
+            self.running.keys().filter(|key| !wanted.contains(key)).copied().collect();
+        for key in ended {
+            self.end(key);
         }
-        for codec in wanted {
-            if !self.running.contains_key(&codec) {
-                self.begin(codec);
+        for key in wanted {
+            if !self.running.contains_key(&key) {
+                self.begin(key);
             }
         }
-        for (codec, running) in &mut self.running {
-            let feed = fed.contains(codec);
+        for (key, running) in &mut self.running {
+            let feed = fed.contains(key);
             if std::mem::replace(&mut running.fed, feed) == feed {
                 continue;
             }
@@ -259,21 +272,21 @@ impl Renditions {
         self.capture.set_active(!fed.is_empty());
     }
 
-    fn begin(&mut self, codec: Codec) {
+    fn begin(&mut self, key: RenditionKey) {
+        let codec = key.codec;
         let candidates = &self.encoders.candidates;
         let Some((_, candidates)) = candidates.iter().find(|(c, _)| *c == codec) else { return };
         let id = self.next_id;
         self.next_id += 1;
-        let config =
-            RenditionConfig::new(self.size.padded_even(), self.settings.fps, self.settings.bitrate_kbps);
-        let frame_bytes =
-            Arc::new(AtomicUsize::new(frame_bytes(self.settings.bitrate_kbps, self.settings.fps)));
+        let bitrate_kbps = self.bitrates.get(&key).copied().unwrap_or(self.settings.bitrate_kbps);
+        let config = RenditionConfig::new(self.size.padded_even(), self.settings.fps, bitrate_kbps);
+        let frame_bytes = Arc::new(AtomicUsize::new(frame_bytes(bitrate_kbps, self.settings.fps)));
         let rendition = Rendition::start(
             codec,
             candidates.clone(),
             config,
-            self.ending.remove(&codec),
-            self.on_event(id, codec, frame_bytes.clone()),
+            self.ending.remove(&key),
+            self.on_event(id, key, frame_bytes.clone()),
         );
         let running = Running {
             id,
@@ -281,15 +294,15 @@ impl Renditions {
             fed: false,
             fallback: None,
             encoder: None,
-            bitrate_kbps: self.settings.bitrate_kbps,
+            bitrate_kbps,
             frame_bytes,
             reached: BTreeSet::new(),
         };
-        self.running.insert(codec, running);
+        self.running.insert(key, running);
     }
 
-    fn end(&mut self, codec: Codec) {
-        let Some(mut running) = self.running.remove(&codec) else { return };
+    fn end(&mut self, key: RenditionKey) {
+        let Some(mut running) = self.running.remove(&key) else { return };
         self.capture.remove_sink(running.id);
         let Some(rendition) = running.rendition.take() else { return };
         let last = self.running.is_empty();
@@ -300,12 +313,12 @@ impl Renditions {
                 memory::give_back();
             }
         });
-        self.ending.insert(codec, end);
+        self.ending.insert(key, end);
     }
 
     /// Runs on the encoder's thread: packetised there, once for all viewers.
-    fn on_event(&self, id: u64, codec: Codec, frame_bytes: Arc<AtomicUsize>) -> OnRendition {
-        let state = Mutex::new((Packetizer::new(codec), Allowance::default()));
+    fn on_event(&self, id: u64, key: RenditionKey, frame_bytes: Arc<AtomicUsize>) -> OnRendition {
+        let state = Mutex::new((Packetizer::new(key.codec), Allowance::default()));
         let (link, capture, metrics) = (self.link.clone(), self.capture.clone(), self.metrics.clone());
         Box::new(move |event| match event {
             RenditionEvent::AccessUnit(unit) => {
@@ -325,7 +338,7 @@ impl Renditions {
                     captured_at: unit.captured_at,
                     damaged_at: unit.damaged_at,
                 };
-                link.send(Command::Frame { rendition: id, codec, frame });
+                link.send(Command::Frame { rendition: id, key, frame });
             }
             event => {
                 link.tell(Command::Rendition { rendition: id, event });

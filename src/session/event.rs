@@ -10,6 +10,7 @@ use super::notice::Notice;
 use super::phase::PhaseChange;
 use super::principal::Principal;
 use super::ticket::Ticket;
+use super::tier::RenditionKey;
 use crate::frame::{Codec, ScreenMode, Size};
 use crate::wire::signal::{ByeReason, ClientMessage, MediaPath, ServerMessage};
 
@@ -132,7 +133,7 @@ pub enum Input {
     /// A rendition has an encoder (again).
     Encoder {
         /// Which rendition.
-        codec: Codec,
+        key: RenditionKey,
         /// Catalogue entry.
         name: String,
         /// Why an earlier one was left.
@@ -141,7 +142,7 @@ pub enum Input {
     /// No encoder is left for a rendition.
     NoEncoder {
         /// Which rendition.
-        codec: Codec,
+        key: RenditionKey,
         /// Why, for people.
         reason: String,
     },
@@ -217,16 +218,16 @@ pub enum Output {
     /// Which renditions exist, and which of them are fed.
     Renditions {
         /// Encoders to have.
-        running: BTreeSet<Codec>,
+        running: BTreeSet<RenditionKey>,
         /// Encoders to feed. Empty: nobody looks, nothing is captured.
-        fed: BTreeSet<Codec>,
+        fed: BTreeSet<RenditionKey>,
     },
     /// Make a key frame, although the screen may be still.
-    Keyframe(Codec),
+    Keyframe(RenditionKey),
     /// Frame limit, frames a second.
     Fps(u32),
-    /// Bitrate of a rendition, kbit/s.
-    Bitrate(Codec, u32),
+    /// Bitrate of a rendition, kbit/s; also of one that is about to be started.
+    Bitrate(RenditionKey, u32),
     /// Move the capture's slots.
     Phase(PhaseChange),
     /// Give the screen another size.

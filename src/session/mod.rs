@@ -22,6 +22,7 @@ mod renditions;
 mod report;
 mod requests;
 mod ticket;
+mod tier;
 mod viewer;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -34,6 +35,7 @@ pub use self::principal::Principal;
 pub use self::rate::Bucket;
 use self::rate::Buckets;
 pub use self::ticket::{Ticket, TicketError};
+pub use self::tier::RenditionKey;
 
 use self::action::DesktopAction;
 use self::activity::Activity;
@@ -43,10 +45,10 @@ use self::keyframes::KeyframeRation;
 use self::phase::PhaseLock;
 use self::report::Report;
 use self::viewer::{Media, Viewer, Viewport};
-use crate::frame::{Codec, STANDARD_DPI, ScreenMode};
+use crate::frame::{STANDARD_DPI, ScreenMode};
 use crate::wire::api;
 use crate::wire::signal::{
-    ByeReason, ClientMessage, ErrorCode, MediaPath, Right, ServerMessage, Settings, screens_of,
+    ByeReason, ClientMessage, ErrorCode, MediaPath, Right, ServerMessage, Settings, Tier, screens_of,
 };
 use crate::wire::{HEARTBEAT_MS, HELD_TIMEOUT_MS};
 
@@ -84,10 +86,13 @@ pub struct Session {
     next_viewer: u32,
     control: Control,
     phase: PhaseLock,
-    keyframes: BTreeMap<Codec, KeyframeRation>,
-    renditions: (BTreeSet<Codec>, BTreeSet<Codec>),
+    keyframes: BTreeMap<RenditionKey, KeyframeRation>,
+    renditions: (BTreeSet<RenditionKey>, BTreeSet<RenditionKey>),
     /// What each of them was last told to take, in kbit/s.
-    bitrates: BTreeMap<Codec, u32>,
+    bitrates: BTreeMap<RenditionKey, u32>,
+    /// When to look whether somebody may leave the low tier.
+    look_at_tiers: Option<Instant>,
+    no_low_tier_until: Option<Instant>,
     report: Report,
     cursor: Option<ServerMessage>,
     locks: Option<(bool, bool)>,
@@ -119,6 +124,8 @@ impl Session {
             keyframes: BTreeMap::new(),
             renditions: Default::default(),
             bitrates: BTreeMap::new(),
+            look_at_tiers: None,
+            no_low_tier_until: None,
             report: Report::default(),
             cursor: None,
             locks: None,
@@ -165,7 +172,7 @@ impl Session {
                 if let Some(v) = self.viewers.get_mut(&viewer).filter(|v| v.stream.is_none()) {
                     (v.seq, v.relative) = (None, None);
                 }
-                self.limit(viewer, false, None);
+                self.limit(viewer, false, None, now);
                 self.set_media(viewer, Media::Connecting(codec), now);
             }
             Input::Connected { viewer } => self.connected(viewer, now),
@@ -179,8 +186,8 @@ impl Session {
                 self.set_media(viewer, Media::None, now);
                 self.release_held(viewer);
             }
-            // Several times a second on a narrow way, and nothing that status shows.
-            Input::Limit { viewer, websocket, kbps } => return self.limit(viewer, websocket, kbps),
+            // Several times a second on a narrow way, and seldom anything that status shows.
+            Input::Limit { viewer, websocket, kbps } => return self.limit(viewer, websocket, kbps, now),
             Input::Streaming { viewer, codec } => self.streaming(viewer, codec, now),
             Input::NeedKeyframe { viewer } => self.need_keyframe(viewer, now),
             Input::Display { size, can_resize } => {
@@ -202,11 +209,12 @@ impl Session {
                 self.locks = Some((caps, num));
                 self.broadcast(&ServerMessage::Locks { caps, num });
             }
-            Input::Encoder { codec, name, fallback } => {
-                self.keyframes.entry(codec).or_default().made(now);
-                self.report.encoder(codec, name, fallback);
+            Input::Encoder { key, name, fallback } => {
+                self.keyframes.entry(key).or_default().made(now);
+                self.report.encoder(key, name, fallback);
             }
-            Input::NoEncoder { codec, reason } => self.report.no_encoder(codec, reason),
+            Input::NoEncoder { key: RenditionKey { tier: Tier::Low, .. }, .. } => self.no_low_tier(now),
+            Input::NoEncoder { key, reason } => self.report.no_encoder(key, reason),
             Input::Revoked { tokens } => self.revoked(&tokens, now),
             Input::Notice(notice) => self.post(notice, now),
             Input::Shutdown => self.shutdown(),
@@ -228,7 +236,7 @@ impl Session {
         for viewer in lost {
             self.forget(viewer, now);
         }
-        let due: Vec<Codec> =
+        let due: Vec<RenditionKey> =
             self.keyframes.iter_mut().filter_map(|(c, r)| r.handle_timeout(now).then_some(*c)).collect();
         self.outputs.extend(due.into_iter().map(Output::Keyframe));
         if let Some((_, wanted)) = self.resize.take_if(|(at, _)| now >= *at)
@@ -236,6 +244,9 @@ impl Session {
         {
             self.dpi = wanted.dpi;
             self.outputs.push_back(Output::Resize(wanted));
+        }
+        if self.look_at_tiers.is_some_and(|at| now >= at) {
+            self.update_renditions(now);
         }
         self.flush_overlay(now);
         self.count_viewers(now);
@@ -247,7 +258,8 @@ impl Session {
         let held = self.viewers.values().filter(|v| v.held.any()).map(|v| v.input_at + HELD_TIMEOUT).min();
         let gone = self.viewers.values().filter_map(|v| v.gone_at).min().map(|at| at + RESUME_GRACE);
         let keyframes = earliest(self.keyframes.values().map(KeyframeRation::poll_timeout));
-        earliest([held, gone, keyframes, self.resize.map(|(at, _)| at), self.pointer.poll_timeout()])
+        let resize = self.resize.map(|(at, _)| at);
+        earliest([held, gone, keyframes, resize, self.pointer.poll_timeout(), self.look_at_tiers])
     }
 
     /// Takes the next thing to do.
@@ -256,8 +268,8 @@ impl Session {
     }
 
     /// Viewers that look at a rendition.
-    pub fn watchers(&self, codec: Codec) -> impl Iterator<Item = u32> + '_ {
-        self.viewers.iter().filter(move |(_, v)| v.watches(codec)).map(|(id, _)| *id)
+    pub fn watchers(&self, key: RenditionKey) -> impl Iterator<Item = u32> + '_ {
+        self.viewers.iter().filter(move |(_, v)| v.watches(key)).map(|(id, _)| *id)
     }
 
     /// Viewers that are here.
@@ -338,7 +350,7 @@ impl Session {
                 self.control_changed(now);
             }
         }
-        self.update_renditions();
+        self.update_renditions(now);
         if resumed {
             self.need_keyframe(viewer, now);
         }
@@ -418,11 +430,13 @@ impl Session {
     }
 
     fn connected(&mut self, viewer: u32, now: Instant) {
-        let Some(codec) = self.viewers.get(&viewer).and_then(|v| v.media.codec()) else { return };
+        let Some(v) = self.viewers.get(&viewer) else { return };
+        let (Some(codec), tier) = (v.media.codec(), v.place.tier()) else { return };
         self.set_media(viewer, Media::Connected(codec), now);
         // Key frames of the last moments went to nobody: the first one who looks need not wait for the ration.
-        if self.watchers(codec).eq([viewer]) {
-            self.keyframes.remove(&codec);
+        let key = RenditionKey { codec, tier };
+        if self.watchers(key).eq([viewer]) {
+            self.keyframes.remove(&key);
         }
         self.need_keyframe(viewer, now);
     }
@@ -436,14 +450,14 @@ impl Session {
         if self.control.holder() == Some(viewer) {
             self.unlock_phase();
         }
-        self.update_renditions();
+        self.update_renditions(now);
     }
 
     fn set_media(&mut self, viewer: u32, media: Media, now: Instant) {
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
         v.media = media;
         v.gone_at = v.is_gone().then_some(now);
-        self.update_renditions();
+        self.update_renditions(now);
     }
 
     /// Slots of a display that nobody is at, or that another one's viewer has, help nobody.
@@ -462,7 +476,7 @@ impl Session {
             viewer.gone_at = Some(now);
             self.release_held(id);
         }
-        self.update_renditions();
+        self.update_renditions(now);
     }
 
     fn longest_gone(&self) -> Option<u32> {
@@ -493,7 +507,7 @@ impl Session {
             }
             self.control_changed(now);
         }
-        self.update_renditions();
+        self.update_renditions(now);
     }
 
     fn revoked(&mut self, tokens: &HashSet<String>, now: Instant) {
@@ -581,3 +595,5 @@ impl Session {
 mod presence_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tier_tests;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::tier::RenditionKey;
 use super::viewer::{Media, Viewer};
-use crate::frame::{Codec, Size};
+use crate::frame::Size;
 use crate::wire::signal::{DisplayState, Settings, Status, ViewerStatus};
 
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(super) struct Report {
     size: Option<Size>,
     can_resize: bool,
     down: Option<String>,
-    encoders: BTreeMap<Codec, Encoder>,
+    encoders: BTreeMap<RenditionKey, Encoder>,
 }
 
 impl Report {
@@ -41,16 +42,16 @@ impl Report {
         self.can_resize
     }
 
-    pub fn encoder(&mut self, codec: Codec, name: String, fallback: Option<String>) {
-        self.encoders.insert(codec, Encoder::Running { name, fallback });
+    pub fn encoder(&mut self, key: RenditionKey, name: String, fallback: Option<String>) {
+        self.encoders.insert(key, Encoder::Running { name, fallback });
     }
 
-    pub fn no_encoder(&mut self, codec: Codec, reason: String) {
-        self.encoders.insert(codec, Encoder::Missing(reason));
+    pub fn no_encoder(&mut self, key: RenditionKey, reason: String) {
+        self.encoders.insert(key, Encoder::Missing(reason));
     }
 
-    pub fn keep_encoders(&mut self, running: &BTreeSet<Codec>) {
-        self.encoders.retain(|codec, _| running.contains(codec));
+    pub fn keep_encoders(&mut self, running: &BTreeSet<RenditionKey>) {
+        self.encoders.retain(|key, _| running.contains(key));
     }
 
     /// For one viewer, or for nobody in particular.
@@ -64,13 +65,15 @@ impl Report {
         let codec = match viewer {
             Some(Viewer { media: Media::Connected(codec), .. }) => Some(*codec),
             Some(viewer) => viewer.stream.or(viewer.media.codec()),
-            None => self.encoders.keys().next().copied(),
+            None => self.encoders.keys().next().map(|key| key.codec),
         };
-        let (encoder, fallback, trouble) = match codec.and_then(|c| self.encoders.get(&c)) {
-            Some(Encoder::Running { name, fallback }) => (Some(name.clone()), fallback.clone(), None),
-            Some(Encoder::Missing(reason)) => (None, None, Some(reason.clone())),
-            None => (None, None, None),
-        };
+        let tier = viewer.map(|v| v.place.tier()).unwrap_or_default();
+        let (encoder, fallback, trouble) =
+            match codec.and_then(|codec| self.encoders.get(&RenditionKey { codec, tier })) {
+                Some(Encoder::Running { name, fallback }) => (Some(name.clone()), fallback.clone(), None),
+                Some(Encoder::Missing(reason)) => (None, None, Some(reason.clone())),
+                None => (None, None, None),
+            };
         let waiting = self.size.is_none().then(|| "waiting for the desktop to start".to_owned());
         Status {
             display: if self.size.is_some() && self.down.is_none() {
@@ -80,6 +83,7 @@ impl Report {
             },
             message: self.down.clone().or(waiting).or(trouble).unwrap_or_default(),
             codec: codec.map(|c| c.name().to_owned()),
+            tier,
             encoder,
             fallback,
             path: viewer.and_then(Viewer::media_path),

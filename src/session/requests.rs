@@ -47,7 +47,7 @@ impl Session {
                 }
                 self.plan_resize(viewer, now);
             }
-            ClientMessage::Settings(change) => self.change_settings(viewer, change),
+            ClientMessage::Settings(change) => self.change_settings(viewer, change, now),
             ClientMessage::Control { action, viewer: other } => self.control(viewer, action, other, now),
             ClientMessage::Feedback(feedback) => {
                 if self.control.holder() == Some(viewer) {
@@ -95,19 +95,19 @@ impl Session {
                 self.unlock_phase();
             }
         }
-        self.update_renditions();
+        self.update_renditions(now);
         if visible {
             self.need_keyframe(viewer, now);
         }
     }
 
-    fn change_settings(&mut self, viewer: u32, change: SettingsChange) {
+    fn change_settings(&mut self, viewer: u32, change: SettingsChange, now: Instant) {
         if self.control.holder() != Some(viewer) || !self.may(viewer, Right::Control) {
             return self.error(viewer, ErrorCode::Forbidden, "only the one in control can change settings");
         }
         if let Some(kbps) = change.bitrate_kbps {
             self.settings.bitrate_kbps = kbps.clamp(*BITRATE_KBPS.start(), *BITRATE_KBPS.end());
-            self.update_bitrates();
+            self.update_renditions(now);
         }
         if let Some(fps) = change.fps {
             self.settings.fps = fps.clamp(*FPS.start(), *FPS.end());

@@ -1,7 +1,10 @@
 use super::*;
-use crate::frame::Size;
+use crate::frame::{Codec, Size};
 use crate::wire::input::{InputEvent, InputFrame, Point};
 use crate::wire::signal::{ControlAction, CssSize, Feedback, Fit, SettingsChange};
+
+pub(super) const H264: RenditionKey = RenditionKey { codec: Codec::H264, tier: Tier::Main };
+const VP8: RenditionKey = RenditionKey { codec: Codec::Vp8, tier: Tier::Main };
 
 const SCREEN_SIZE: Size = Size { width: 1280, height: 720 };
 
@@ -97,7 +100,7 @@ fn key(down: bool) -> InputEvent {
     InputEvent::Key { down, keysym: 0x61, code: "KeyA".into() }
 }
 
-fn renditions(outputs: &[Output]) -> Option<(Vec<Codec>, Vec<Codec>)> {
+pub(super) fn renditions(outputs: &[Output]) -> Option<(Vec<RenditionKey>, Vec<RenditionKey>)> {
     outputs.iter().rev().find_map(|o| match o {
         Output::Renditions { running, fed } => {
             Some((running.iter().copied().collect(), fed.iter().copied().collect()))
@@ -197,29 +200,29 @@ fn one_encoder_for_one_codec_and_none_when_nobody_looks() {
         rig.hello(socket, Principal::controller("a"), None);
     }
     let first = rig.watch(1, Codec::H264);
-    assert_eq!(renditions(&first), Some((vec![Codec::H264], vec![Codec::H264])));
+    assert_eq!(renditions(&first), Some((vec![H264], vec![H264])));
     assert_eq!(renditions(&rig.watch(2, Codec::H264)), None);
     let third = rig.watch(3, Codec::Vp8);
-    assert_eq!(renditions(&third).unwrap().0, [Codec::H264, Codec::Vp8]);
-    assert_eq!(rig.session.watchers(Codec::H264).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(renditions(&third).unwrap().0, [H264, VP8]);
+    assert_eq!(rig.session.watchers(H264).collect::<Vec<_>>(), [1, 2]);
     for viewer in 1..=3 {
         rig.message(viewer, ClientMessage::Visibility { visible: false });
     }
-    assert_eq!(rig.session.watchers(Codec::H264).count(), 0);
+    assert_eq!(rig.session.watchers(H264).count(), 0);
     let shown = rig.message(3, ClientMessage::Visibility { visible: true });
-    assert_eq!(renditions(&shown).unwrap().1, [Codec::Vp8]);
+    assert_eq!(renditions(&shown).unwrap().1, [VP8]);
 }
 
 #[test]
 fn key_frames_are_coalesced() {
     let mut rig = Rig::new();
     rig.hello(1, Principal::controller("a"), None);
-    assert!(rig.watch(1, Codec::H264).contains(&Output::Keyframe(Codec::H264)));
+    assert!(rig.watch(1, Codec::H264).contains(&Output::Keyframe(H264)));
     for _ in 0..100 {
         rig.session.handle(Input::NeedKeyframe { viewer: 1 }, rig.now);
     }
-    assert!(!rig.drain().contains(&Output::Keyframe(Codec::H264)));
-    assert_eq!(rig.pass(500), [Output::Keyframe(Codec::H264)]);
+    assert!(!rig.drain().contains(&Output::Keyframe(H264)));
+    assert_eq!(rig.pass(500), [Output::Keyframe(H264)]);
 }
 
 #[test]
@@ -308,7 +311,7 @@ fn a_silent_viewer_is_paused_and_goes_on_when_it_is_heard_again() {
     assert_eq!(renditions(&rig.drain()).unwrap().1, []);
     rig.pass(60_000);
     rig.session.handle(Input::Connected { viewer: 1 }, rig.now);
-    assert_eq!(renditions(&rig.drain()).unwrap().1, [Codec::H264]);
+    assert_eq!(renditions(&rig.drain()).unwrap().1, [H264]);
     rig.session.handle(Input::Closed { socket: 1 }, rig.now);
     rig.session.handle(Input::Silent { viewer: 1 }, rig.now);
     rig.pass(RESUME_GRACE.as_millis() as u64);
@@ -348,29 +351,7 @@ fn settings_are_clamped_and_the_controllers() {
     assert!(!rig.message(2, change.clone()).iter().any(|o| matches!(o, Output::Fps(_))));
     rig.watch(1, Codec::H264);
     let outputs = rig.message(1, change);
-    assert!(outputs.contains(&Output::Bitrate(Codec::H264, 200_000)) && outputs.contains(&Output::Fps(5)));
-}
-
-#[test]
-fn a_rendition_takes_what_the_controllers_way_carries_or_the_widest() {
-    let mut rig = Rig::new();
-    for viewer in 1..=3 {
-        rig.hello(viewer.into(), Principal::controller(viewer.to_string()), None);
-        rig.watch(viewer, Codec::H264);
-    }
-    let mut limit = |viewer, kbps| {
-        rig.session.handle(Input::Limit { viewer, websocket: false, kbps: Some(kbps) }, rig.now);
-        rig.drain()
-    };
-    let told = |kbps| vec![Output::Bitrate(Codec::H264, kbps)];
-    assert_eq!(limit(2, 1_000), [], "another one's narrow way slows nobody down");
-    assert_eq!(limit(1, 3_000), told(3_000));
-    assert_eq!(limit(1, 50_000), told(8_000), "never more than the settings say");
-    limit(1, 3_000);
-    rig.session.handle(Input::Silent { viewer: 1 }, rig.now);
-    assert!(rig.drain().contains(&Output::Bitrate(Codec::H264, 8_000)), "the third has no limit");
-    rig.session.handle(Input::Silent { viewer: 3 }, rig.now);
-    assert!(rig.drain().contains(&Output::Bitrate(Codec::H264, 1_000)));
+    assert!(outputs.contains(&Output::Bitrate(H264, 200_000)) && outputs.contains(&Output::Fps(5)));
 }
 
 #[test]
@@ -511,23 +492,23 @@ fn video_on_the_websocket_is_watched_until_it_is_ended_or_its_socket_closes() {
         rig.drain()
     };
     let begun = stream(&mut rig, Some(Codec::Vp8));
-    assert_eq!(renditions(&begun), Some((vec![Codec::Vp8], vec![Codec::Vp8])));
-    assert!(begun.iter().any(|o| matches!(o, Output::Keyframe(Codec::Vp8))));
-    assert!(rig.session.watchers(Codec::Vp8).eq([1]));
+    assert_eq!(renditions(&begun), Some((vec![VP8], vec![VP8])));
+    assert!(begun.iter().any(|o| matches!(o, Output::Keyframe(VP8))));
+    assert!(rig.session.watchers(VP8).eq([1]));
     let path = |rig: &Rig| rig.session.viewers[&1].told.as_ref().and_then(|s| s.path);
     assert_eq!(path(&rig), Some(MediaPath::Websocket));
 
     // WebRTC gets through, with another codec: for a moment both are sent.
     let both = rig.watch(1, Codec::H264);
-    assert_eq!(renditions(&both), Some((vec![Codec::H264, Codec::Vp8], vec![Codec::H264, Codec::Vp8])));
+    assert_eq!(renditions(&both), Some((vec![H264, VP8], vec![H264, VP8])));
     rig.session.handle(Input::Path { viewer: 1, path: MediaPath::TurnTcp }, rig.now);
     assert_eq!(path(&rig), Some(MediaPath::TurnTcp));
     let ended = stream(&mut rig, None);
-    assert_eq!(renditions(&ended), Some((vec![Codec::H264], vec![Codec::H264])));
+    assert_eq!(renditions(&ended), Some((vec![H264], vec![H264])));
 
     stream(&mut rig, Some(Codec::Vp8));
     rig.session.handle(Input::Closed { socket: 1 }, rig.now);
-    assert_eq!(renditions(&rig.drain()), Some((vec![Codec::H264], vec![Codec::H264])));
+    assert_eq!(renditions(&rig.drain()), Some((vec![H264], vec![H264])));
 }
 
 #[test]
@@ -537,7 +518,7 @@ fn video_on_the_websocket_is_not_for_hidden_pages_and_not_asked_for_without_end(
     rig.session.handle(Input::Streaming { viewer: 1, codec: Some(Codec::H264) }, rig.now);
     rig.drain();
     let hidden = rig.message(1, ClientMessage::Visibility { visible: false });
-    assert_eq!(renditions(&hidden), Some((vec![Codec::H264], vec![])));
+    assert_eq!(renditions(&hidden), Some((vec![H264], vec![])));
     let ask = |rig: &mut Rig| {
         let outputs = rig.message(1, ClientMessage::Stream { codecs: vec!["H264".into()] });
         outputs.iter().any(|o| matches!(o, Output::Stream { .. }))

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::held::Held;
 use super::principal::Principal;
 use super::rate::Bucket;
+use super::tier::{Place, RenditionKey};
 use crate::frame::Codec;
 use crate::wire::signal::{CssSize, Fit, MediaPath, Right, Status};
 
@@ -66,6 +67,8 @@ pub struct Viewer {
     pub media_limit_kbps: Option<u32>,
     /// What its WebSocket carries, likewise.
     pub stream_limit_kbps: Option<u32>,
+    /// Which rendition of a codec is for it.
+    pub place: Place,
     /// The way that WebRTC takes to it; the last one, while there is none.
     pub path: Option<MediaPath>,
     /// False while its tab is hidden.
@@ -110,6 +113,7 @@ impl Viewer {
             stream: None,
             media_limit_kbps: None,
             stream_limit_kbps: None,
+            place: Place::default(),
             path: None,
             visible,
             viewport,
@@ -143,14 +147,26 @@ impl Viewer {
         if matches!(self.media, Media::Connected(_)) { self.media_limit_kbps } else { self.stream_limit_kbps }
     }
 
-    /// Codecs that are encoded on its account, looking or not.
-    pub fn codecs(&self) -> impl Iterator<Item = Codec> + use<> {
-        self.media.codec().into_iter().chain(self.stream)
+    /// What is encoded on its account, looking or not.
+    pub fn renditions(&self) -> impl Iterator<Item = RenditionKey> + use<> {
+        let tier = self.place.tier();
+        self.media.codec().into_iter().chain(self.stream).map(move |codec| RenditionKey { codec, tier })
     }
 
-    /// True if frames of this codec are for it.
-    pub fn watches(&self, codec: Codec) -> bool {
-        self.visible && (self.media == Media::Connected(codec) || self.stream == Some(codec))
+    /// True if frames of this rendition are for it.
+    pub fn watches(&self, RenditionKey { codec, tier }: RenditionKey) -> bool {
+        self.visible
+            && self.place.tier() == tier
+            && (self.media == Media::Connected(codec) || self.stream == Some(codec))
+    }
+
+    /// The codec of the picture that it looks at.
+    pub fn looks_at(&self) -> Option<Codec> {
+        let codec = match self.media {
+            Media::Connected(codec) => Some(codec),
+            _ => self.stream,
+        };
+        codec.filter(|_| self.visible)
     }
 
     /// True if neither its socket nor its media is there.

@@ -306,6 +306,9 @@ pub struct Status {
     /// Codec of this viewer's rendition, as in SDP (`H264`, `VP8`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
+    /// Which of that codec's renditions.
+    #[serde(default, skip_serializing_if = "Tier::is_main")]
+    pub tier: Tier,
     /// Catalogue entry that encodes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder: Option<String>,
@@ -370,6 +373,23 @@ pub enum MediaPath {
     Turns,
     /// As messages of its WebSocket.
     Websocket,
+}
+
+/// How many bits a rendition takes, beside the other one of its codec.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Tier {
+    /// As many as the settings say, or most ways carry.
+    #[default]
+    Main,
+    /// What those ways carry that are much narrower than the widest.
+    Low,
+}
+
+impl Tier {
+    fn is_main(&self) -> bool {
+        *self == Self::Main
+    }
 }
 
 /// The X display, as capture sees it.

@@ -7,9 +7,9 @@ import { test } from "node:test";
 import { Display, GRIDS } from "./lib/desktop.mjs";
 import { Firefox } from "./lib/firefox.mjs";
 import { Gateway } from "./lib/gateway.mjs";
-import { Namespace } from "./lib/network.mjs";
+import { Forwarder, Namespace } from "./lib/network.mjs";
 import { browser, readColours, TOLERANCE, Viewer, worst } from "./lib/page.mjs";
-import { folder, Scope, until } from "./lib/run.mjs";
+import { folder, Program, Scope, until } from "./lib/run.mjs";
 
 /** A desktop with a gateway in a pod. */
 async function desk(scope, pod, address = pod?.address) {
@@ -68,24 +68,41 @@ test("the page by 127.0.0.1", async (t) => {
   await works(viewer, display, "udp");
 });
 
-test("Firefox, at a gateway on another machine", async (t) => {
-  const scope = new Scope(t);
-  const pod = scope.add(await Namespace.beside("10.142.0.7", "10.142.0.1"));
-  const { display, grid, link } = await desk(scope, pod);
+/** Firefox shows the picture, which comes by one of `ways`, and types. */
+async function worksInFirefox(scope, { display, grid, url }, ...ways) {
   const firefox = scope.add(await Firefox.start());
-  await firefox.goto(await link(pod.address));
+  await firefox.goto(url);
+  const state = () => firefox.evaluate(() => window.deskgate.state());
   const sees = async (index) => {
     const probe = async () => worst(await firefox.evaluate(readColours), GRIDS[index]) <= TOLERANCE;
-    await until(`Firefox shows grid ${index}`, probe, undefined, async () => JSON.stringify(await firefox.evaluate(() => window.deskgate.state())));
+    await until(`Firefox shows grid ${index}`, probe, undefined, async () => JSON.stringify(await state()));
   };
   await sees(0);
   await grid.show(1);
   await sees(1);
-  const { facts } = await firefox.evaluate(() => window.deskgate.state());
-  assert.equal(facts.status.path, "udp");
+  const path = async () => (await state()).facts.status.path;
+  await until(`the picture comes by ${ways.join(" or ")}`, async () => ways.includes(await path()), undefined, path);
   const watched = await display.watch();
   await firefox.type("x");
   await watched.program.until("the key arrives", () => watched.of("KeyPress").some(({ keysym }) => keysym === "x"));
+}
+
+test("Firefox, at a gateway on another machine", async (t) => {
+  const scope = new Scope(t);
+  const pod = scope.add(await Namespace.beside("10.142.0.7", "10.142.0.1"));
+  const { display, grid, link } = await desk(scope, pod);
+  await worksInFirefox(scope, { display, grid, url: await link(pod.address) }, "udp");
+});
+
+test("Firefox, where nothing but a TCP forwarder leads to the gateway", async (t) => {
+  const scope = new Scope(t);
+  const pod = scope.add(await Namespace.create("10.142.0.7"));
+  const display = scope.add(await Display.start());
+  const grid = await display.grid(0);
+  const gateway = scope.add(await Gateway.start(display.name, { namespace: pod }));
+  const here = { start: (...program) => new Program(...program) };
+  const forwarder = scope.add(await Forwarder.start(here, "127.0.0.1:0", pod, `127.0.0.1:${gateway.port}`));
+  await worksInFirefox(scope, { display, grid, url: `http://localhost:${forwarder.port}/` }, "turn-tcp", "ice-tcp");
 });
 
 test("a laptop that slept: the gateway pauses, and the picture goes on", async (t) => {

@@ -97,6 +97,7 @@ fn status() -> Status {
         codec: Some("H264".into()),
         encoder: Some("x264".into()),
         fallback: Some("nvh264enc: no device".into()),
+        tier: Tier::Low,
         path: Some(MediaPath::Udp),
         can_resize: true,
         viewers: vec![ViewerStatus { viewer: 1, rights: vec![Right::View, Right::Control], visible: true }],

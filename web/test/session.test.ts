@@ -26,6 +26,7 @@ const status = (change: Partial<Status> = {}): ServerMessage => ({
   display: "live",
   message: "",
   codec: "H264",
+  tier: "main",
   encoder: "x264",
   fallback: null,
   path: "udp",

@@ -180,10 +180,12 @@ export class Joint {
  * `pass`: what it lets through, `all`, `tls` or `http`.
  */
 export class Forwarder {
-  static async start(near, entry, far, exit, pass = "all") {
+  /** `kbps`: what it carries to the browser; all that comes, without. */
+  static async start(near, entry, far, exit, { pass = "all", kbps } = {}) {
     const forwarder = new Forwarder();
     const joint = await Joint.start(far, exit);
-    const enter = near.start(process.execPath, [FORWARD, "enter", entry, joint.path, pass]);
+    const limits = kbps === undefined ? [pass] : [pass, `${kbps}`];
+    const enter = near.start(process.execPath, [FORWARD, "enter", entry, joint.path, ...limits]);
     forwarder.programs = [joint.program, enter];
     forwarder.port = Number(await enter.until("it listens", () => enter.out.trim()));
     return forwarder;

@@ -26,7 +26,8 @@ export function secretFile() {
 export async function apart(scope, display, { args = [], env = {}, pass = "all" } = {}) {
   const [pod, laptop] = [scope.add(await Namespace.create(POD)), scope.add(await Namespace.create(FAR))];
   const gateway = scope.add(await Gateway.start(display.name, { namespace: pod, args }));
-  const forward = (port) => Forwarder.start(laptop, `127.0.0.1:${port}`, pod, `127.0.0.1:${gateway.port}`, pass);
+  const forward = (port, kbps) =>
+    Forwarder.start(laptop, `127.0.0.1:${port}`, pod, `127.0.0.1:${gateway.port}`, { pass, kbps });
   const forwarder = scope.add(await forward(0));
   const chromium = scope.add(await laptop.browser(env));
   return { gateway, forwarder, forward, chromium, url: `http://localhost:${forwarder.port}/` };

@@ -59,7 +59,7 @@ function statsText(model: Model): Record<(typeof ROWS)[number], string> {
     "Round trip": millis(figures?.rttMs ?? null),
     Losses: figures ? `${figures.lossPercent.toFixed(1)} %, ${figures.freezes} freezes, ${figures.plis} PLI` : "–",
     Codec: [status?.codec ?? figures?.codec ?? "–", figures?.decoder ?? ""].filter((s) => s !== "").join(" · "),
-    Encoder: status?.encoder ?? "–",
+    Encoder: [status?.encoder ?? "–", status?.tier === "low" ? "low tier" : ""].filter((s) => s !== "").join(" · "),
     Path: figures?.path ?? status?.path ?? "–",
   };
 }

@@ -62,6 +62,8 @@ export interface Status {
   display: DisplayState;
   message: string;
   codec: string | null;
+  /** "low": fewer bits than others get, for what the way here carries. */
+  tier: "main" | "low";
   encoder: string | null;
   fallback: string | null;
   path: string | null;
@@ -175,6 +177,7 @@ const status = shape<Status>({
   display: word("waiting", "live"),
   message: or("", text),
   codec: optionalText,
+  tier: or("main", word("main", "low")),
   encoder: optionalText,
   fallback: optionalText,
   path: optionalText,
