@@ -102,7 +102,7 @@ test("Firefox, where nothing but a TCP forwarder leads to the gateway", async (t
   const gateway = scope.add(await Gateway.start(display.name, { namespace: pod }));
   const here = { start: (...program) => new Program(...program) };
   const forwarder = scope.add(await Forwarder.start(here, "127.0.0.1:0", pod, `127.0.0.1:${gateway.port}`));
-  await worksInFirefox(scope, { display, grid, url: `http://localhost:${forwarder.port}/` }, "turn-tcp", "ice-tcp");
+  await worksInFirefox(scope, { display, grid, url: `http://localhost:${forwarder.port}/` }, "turn-tcp", "ice-tcp", "websocket");
 });
 
 test("a laptop that slept: the gateway pauses, and the picture goes on", async (t) => {
