@@ -169,8 +169,9 @@ impl Control {
             self.coded.iter_mut().zip(blocks).zip(&plan.kept).zip(altered)
         {
             match (block.change, kept) {
+                // Its turn comes anyway.
+                (_, true) => {}
                 (None, false) if !plan.key_frame && !altered => *coded = plan.quantiser.min(*coded),
-                (Some(_), true) | (None, true) if !altered => {}
                 _ => *coded = plan.quantiser,
             }
         }
