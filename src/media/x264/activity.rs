@@ -90,28 +90,6 @@ impl Activity {
     }
 }
 
-/// Which blocks that did not change are another picture all the same once they are decoded, in raster order. `now` and
-/// `before` are of one size.
-pub(super) fn altered(blocks: &[Block], now: &Picture<'_>, before: &Picture<'_>) -> Vec<bool> {
-    let columns = usize::from(now.size.width).div_ceil(SIDE);
-    let mut altered = vec![false; blocks.len()];
-    let mut sums = vec![0; columns];
-    for (line, (blocks, altered)) in blocks.chunks(columns).zip(altered.chunks_mut(columns)).enumerate() {
-        if blocks.iter().all(|block| block.change.is_some()) {
-            continue;
-        }
-        let (now, before) = (Band::of(now, line), Band::of(before, line));
-        if now == before {
-            continue;
-        }
-        now.changes(&before, &mut sums);
-        for ((altered, block), sum) in altered.iter_mut().zip(blocks).zip(&sums) {
-            *altered = block.change.is_none() && *sum > 0;
-        }
-    }
-    altered
-}
-
 impl Block {
     fn new(texture: u32, change: u32) -> Self {
         // A difference from before counts once, one from neighbours both across and down.

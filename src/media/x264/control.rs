@@ -159,19 +159,13 @@ impl Control {
         }
     }
 
-    /// What the frame that was planned last has become. `altered` are the blocks that did not change, and yet are decoded to
-    /// something else than before: where all around it moves, x264 moves a block of little contrast along, and leaves out the
-    /// difference, which is small at a coarse quantiser. None of them if it is empty.
-    pub fn coded(&mut self, blocks: &[Block], altered: &[bool], bytes: usize) {
+    /// What the frame that was planned last has become.
+    pub fn coded(&mut self, blocks: &[Block], bytes: usize) {
         let plan = &self.plan;
-        let altered = altered.iter().copied().chain(std::iter::repeat(false));
-        for (((coded, block), kept), altered) in
-            self.coded.iter_mut().zip(blocks).zip(&plan.kept).zip(altered)
-        {
+        for ((coded, block), kept) in self.coded.iter_mut().zip(blocks).zip(&plan.kept) {
             match (block.change, kept) {
-                // Its turn comes anyway.
                 (_, true) => {}
-                (None, false) if !plan.key_frame && !altered => *coded = plan.quantiser.min(*coded),
+                (None, false) if !plan.key_frame => *coded = plan.quantiser.min(*coded),
                 _ => *coded = plan.quantiser,
             }
         }
@@ -279,7 +273,7 @@ mod tests {
             let quantiser = plan.quantiser;
             let moving = plan.changed.bytes(quantiser) * self.takes;
             let bytes = (FRAME_BYTES + moving + plan.sharpened) as usize;
-            self.control.coded(blocks, &[], bytes);
+            self.control.coded(blocks, bytes);
             (quantiser, bytes)
         }
 

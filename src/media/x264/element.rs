@@ -10,9 +10,9 @@ use gst_video::subclass::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 
-use super::activity::{Activity, Picture, altered};
+use super::activity::{Activity, Picture};
 use super::compose::Composed;
-use super::control::{Control, FINEST};
+use super::control::Control;
 use super::library::{Encoder, Library, Terms, X264Error};
 use crate::frame::{Plane, Size};
 use crate::media::runner::lock;
@@ -251,17 +251,11 @@ impl State {
                 picture
             }
         };
-        let quantiser = plan.quantiser;
-        let unit = self.encoder.encode(&input, quantiser, key_frame)?;
-        let (unit, key_frame) = (unit.data.to_vec(), unit.key_frame);
-        let blocks = self.activity.blocks();
-        let altered = match (self.encoder.decoded(), self.encoder.decoded_before()) {
-            (Some(now), Some(before)) if !key_frame && quantiser > FINEST => altered(blocks, &now, &before),
-            _ => Vec::new(),
-        };
-        self.control.coded(blocks, &altered, unit.len());
+        let unit = self.encoder.encode(&input, plan.quantiser, key_frame)?;
+        self.control.coded(self.activity.blocks(), unit.data.len());
+        let (unit, key_frame) = (gst::Buffer::from_slice(unit.data.to_vec()), unit.key_frame);
         self.before = Some(frame);
-        Ok((gst::Buffer::from_slice(unit), key_frame))
+        Ok((unit, key_frame))
     }
 }
 

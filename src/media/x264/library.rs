@@ -248,13 +248,8 @@ pub(super) struct Encoder {
     size: Size,
     frames: i64,
     /// The last frame as a decoder has it: where its planes begin, and their strides.
-    decoded: Option<Planes>,
-    /// The one before it.
-    decoded_before: Option<Planes>,
+    decoded: Option<[(NonNull<u8>, usize); 2]>,
 }
-
-/// Where the planes of a frame begin, and their strides.
-type Planes = [(NonNull<u8>, usize); 2];
 
 #[allow(unsafe_code)] // The handle is a pointer, which says nothing about threads.
 // SAFETY: x264 lets any thread use an encoder, one at a time; `encode` and `drop` hold it exclusively.
@@ -275,7 +270,7 @@ impl Encoder {
         // SAFETY: the parameters were made by the library, which copies them.
         let handle = unsafe { (library.open)(&raw mut *parameters) };
         let handle = NonNull::new(handle).ok_or(X264Error::Refused(terms.size))?;
-        Ok(Self { library, handle, size: terms.size, frames: 0, decoded: None, decoded_before: None })
+        Ok(Self { library, handle, size: terms.size, frames: 0, decoded: None })
     }
 
     /// What it encodes.
@@ -312,7 +307,7 @@ impl Encoder {
             (self.library.encode)(self.handle.as_ptr(), &raw mut nals, &raw mut count, input, output)
         };
         self.frames += 1;
-        self.decoded_before = std::mem::replace(&mut self.decoded, decoded(&output));
+        self.decoded = decoded(&output);
         if length <= 0 || count <= 0 || nals.is_null() {
             return Err(X264Error::NoFrame(length));
         }
@@ -325,27 +320,18 @@ impl Encoder {
 
     /// The last frame as a decoder has it now.
     pub fn decoded(&self) -> Option<Picture<'_>> {
-        self.decoded.map(|planes| self.picture(planes))
-    }
-
-    /// The frame before it as a decoder had that.
-    pub fn decoded_before(&self) -> Option<Picture<'_>> {
-        self.decoded_before.map(|planes| self.picture(planes))
-    }
-
-    fn picture(&self, planes: Planes) -> Picture<'_> {
         let (width, height) = (usize::from(self.size.width), usize::from(self.size.height));
+        let planes = self.decoded?;
         let plane = |index: usize, rows: usize| {
-            let (start, stride) = planes[index];
+            let (start, stride): (NonNull<u8>, usize) = planes[index];
             #[allow(unsafe_code)] // Memory of the library as a slice.
-            // SAFETY: it is the frame that the next one will be predicted from, or that the last one was predicted from: whole
-            // rows of `stride` bytes, which stay as they are until the next call of `encode`, which may code the next frame
-            // into the older one of them; the borrow of `self` keeps that away. x264.h promises that of NAL units only; of
-            // build 164 it was read in the sources.
+            // SAFETY: it is the frame that the next one will be predicted from, whole rows of `stride` bytes, which stays as it
+            // is until the next call of `encode`; the borrow of `self` keeps that away. x264.h promises that of NAL units
+            // only; of build 164 it was read in the sources.
             let data = unsafe { std::slice::from_raw_parts(start.as_ptr(), stride * (rows - 1) + width) };
             Plane { data, stride }
         };
-        Picture { size: self.size, luma: plane(0, height), chroma: plane(1, height / 2) }
+        Some(Picture { size: self.size, luma: plane(0, height), chroma: plane(1, height / 2) })
     }
 
     fn blank(&self) -> Box<RawPicture> {
@@ -373,7 +359,7 @@ impl Encoder {
 }
 
 /// Where x264 keeps the frame that it has just coded.
-fn decoded(output: &RawPicture) -> Option<Planes> {
+fn decoded(output: &RawPicture) -> Option<[(NonNull<u8>, usize); 2]> {
     if output.csp != CSP_NV12 || output.planes != 2 {
         return None;
     }
