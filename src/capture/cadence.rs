@@ -183,6 +183,11 @@ impl Cadence {
         self.refinement.encoded(rendition, unit);
     }
 
+    /// Whether a repeat at `now` is for this rendition.
+    pub fn repeat_is_for(&self, rendition: u64, now: Instant) -> bool {
+        self.refinement.is_for(rendition, now)
+    }
+
     /// A rendition has ended.
     pub fn forget(&mut self, rendition: u64) {
         self.refinement.forget(rendition);

@@ -121,25 +121,25 @@ impl Engine {
     /// Hands out the frame after a grab. `changed_at` is none if nothing changed: it answers a refresh.
     pub fn push_grabbed(&mut self, changed_at: Option<Instant>, started: Instant) {
         let kind = if changed_at.is_some() { FrameKind::Fresh } else { FrameKind::Repeat };
-        self.push(kind, changed_at.unwrap_or(started));
+        self.push(kind, changed_at.unwrap_or(started), |_, _| true);
         self.cadence.grabbed(started);
     }
 
-    /// Hands out the frame once more.
+    /// Hands out the frame once more, to those who want it.
     pub fn push_repeat(&mut self) {
         let now = Instant::now();
-        self.push(FrameKind::Repeat, now);
+        self.push(FrameKind::Repeat, now, |cadence, id| cadence.repeat_is_for(id, now));
         self.cadence.repeated(now);
     }
 
-    fn push(&mut self, kind: FrameKind, damaged_at: Instant) {
+    fn push(&mut self, kind: FrameKind, damaged_at: Instant, is_for: impl Fn(&Cadence, u64) -> bool) {
         // Asked each time: a rendition that has changed its encoder may take another layout now.
         self.planes.keep_split(self.sinks.values().any(|sink| sink.format() == PixelFormat::I420));
         let counters = &self.shared.counters;
         add(if kind == FrameKind::Fresh { &counters.fresh } else { &counters.repeats }, 1);
         self.planes.advance();
         let times = FrameTimes { damaged_at, captured_at: Instant::now(), kind };
-        for sink in self.sinks.values_mut() {
+        for (_, sink) in self.sinks.iter_mut().filter(|(id, _)| is_for(&self.cadence, **id)) {
             let format = sink.format();
             sink.push(&self.planes.view(format, times));
         }

@@ -41,6 +41,7 @@ struct Sizes {
     last: Option<usize>,
     starved: bool,
     alike: u8,
+    repeats: u8,
     settled: bool,
     /// The picture had nothing left to improve, and has had small changes at most since then.
     sharp: bool,
@@ -71,11 +72,26 @@ impl Refinement {
 
     /// The picture has gone out again.
     pub fn repeated(&mut self) {
-        if self.starved() {
+        let starved = self.starved();
+        if starved {
             self.starved_repeats += 1;
         } else {
             self.repeats = self.repeats.saturating_add(1);
         }
+        for sizes in self.sizes.values_mut().filter(|sizes| !starved || !sizes.starved) {
+            sizes.repeats = sizes.repeats.saturating_add(1);
+        }
+    }
+
+    /// Whether a repeat at `now` is for this rendition: one that is as sharp as it gets needs none for another one's sake.
+    pub fn is_for(&self, rendition: u64, now: Instant) -> bool {
+        let sharpens = self.due().is_some_and(|due| due <= now);
+        !sharpens || self.sizes.get(&rendition).is_none_or(|sizes| self.wants_more(sizes))
+    }
+
+    /// Whether there may be something left to improve.
+    fn wants_more(&self, sizes: &Sizes) -> bool {
+        self.is_starved(sizes) || (!sizes.settled && sizes.repeats < MAX_REPEATS)
     }
 
     /// A rendition's newest access unit.
@@ -96,7 +112,11 @@ impl Refinement {
     }
 
     fn starved(&self) -> bool {
-        self.starved_repeats < MAX_STARVED_REPEATS && self.sizes.values().any(|sizes| sizes.starved)
+        self.sizes.values().any(|sizes| self.is_starved(sizes))
+    }
+
+    fn is_starved(&self, sizes: &Sizes) -> bool {
+        sizes.starved && self.starved_repeats < MAX_STARVED_REPEATS
     }
 
     /// A rendition has ended.
@@ -109,11 +129,9 @@ impl Refinement {
         if self.starved() {
             return self.still_since.map(|since| since + STARVED_STILL);
         }
-        let settled = !self.sizes.is_empty() && self.sizes.values().all(|sizes| sizes.settled);
-        if self.repeats >= MAX_REPEATS || settled {
-            return None;
-        }
-        self.still_since.map(|since| since + STILL)
+        let unknown = self.sizes.is_empty() && self.repeats < MAX_REPEATS;
+        let wanted = unknown || self.sizes.values().any(|sizes| self.wants_more(sizes));
+        self.still_since.filter(|_| wanted).map(|since| since + STILL)
     }
 }
 
@@ -225,6 +243,31 @@ mod tests {
             count += 1;
         }
         assert!(count <= usize::from(MAX_STARVED_REPEATS) + usize::from(MAX_REPEATS), "{count}");
+    }
+
+    #[test]
+    fn one_that_starves_does_not_repeat_the_picture_for_one_that_is_sharp() {
+        let start = Instant::now();
+        let mut refinement = Refinement::default();
+        refinement.fresh(start);
+        let (mut now, mut sharp, mut starving) = (start, 0, 0);
+        refinement.encoded(1, of(9_000, false));
+        refinement.encoded(2, of(2_000, true));
+        while let Some(due) = refinement.due() {
+            now = now.max(due);
+            let [first, second] = [1, 2].map(|rendition| refinement.is_for(rendition, now));
+            refinement.repeated();
+            if first {
+                sharp += 1;
+                refinement.encoded(1, of(40, false));
+            }
+            if second {
+                starving += 1;
+                refinement.encoded(2, of(if starving > 300 { 40 } else { 2_000 }, starving <= 300));
+            }
+        }
+        assert!((301..310).contains(&starving) && sharp <= MAX_REPEATS, "{starving} {sharp}");
+        assert!(refinement.is_for(1, now) && refinement.is_for(2, now), "a sign of life is for both");
     }
 
     #[test]

@@ -125,8 +125,8 @@ impl Heart {
             return;
         }
         let (limit, keyframe) = (flow.limit_news(), flow.wants_keyframe());
-        if let Some(kbps) = limit {
-            self.parts.session.handle(Input::Limit { viewer, websocket: true, kbps: Some(kbps) }, now);
+        if limit.is_some() {
+            self.parts.session.handle(Input::Limit { viewer, websocket: true, limit }, now);
         }
         if keyframe {
             self.parts.session.handle(Input::NeedKeyframe { viewer }, now);

@@ -379,8 +379,8 @@ impl Heart {
                 Err(_) => Input::Malformed { viewer },
             },
             PeerEvent::Disconnected => Input::Silent { viewer },
-            PeerEvent::Limit(kbps) => Input::Limit { viewer, websocket: false, kbps },
-            PeerEvent::ControlOpen | PeerEvent::Arrivals(_) => return,
+            PeerEvent::Limit(limit) => Input::Limit { viewer, websocket: false, limit },
+            PeerEvent::ControlOpen | PeerEvent::Arrivals(_) | PeerEvent::Missing(_) => return,
         };
         self.parts.session.handle(input, now);
     }

@@ -181,15 +181,21 @@ impl Renditions {
         proved
     }
 
-    /// Replaces who got the last frame of a rendition; gives those who did before.
+    /// Replaces who got the last frame of a rendition; gives those who did before, and have got nothing of another one since.
     pub fn swap_reached(&mut self, key: RenditionKey, now: BTreeSet<u32>) -> BTreeSet<u32> {
+        for (_, other) in self.running.iter_mut().filter(|(k, _)| k.codec == key.codec && **k != key) {
+            other.reached.retain(|viewer| !now.contains(viewer));
+        }
         self.running.get_mut(&key).map(|r| std::mem::replace(&mut r.reached, now)).unwrap_or_default()
     }
 
-    /// An encoder runs: its name, and why an earlier one was left.
+    /// An encoder runs: its name, and why an earlier one was left. Of several at a time the main one is what the gateway
+    /// encodes with.
     pub fn started(&mut self, key: RenditionKey, encoder: String) -> Option<String> {
-        self.exhausted.remove(&key.codec);
-        self.encoders.ranking.works(key.codec, &encoder);
+        if key.tier == Tier::Main {
+            self.exhausted.remove(&key.codec);
+            self.encoders.ranking.works(key.codec, &encoder);
+        }
         let running = self.running.get_mut(&key)?;
         running.encoder = Some(encoder);
         running.fallback.clone()

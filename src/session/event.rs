@@ -10,7 +10,7 @@ use super::notice::Notice;
 use super::phase::PhaseChange;
 use super::principal::Principal;
 use super::ticket::Ticket;
-use super::tier::RenditionKey;
+use super::tier::{Limit, RenditionKey};
 use crate::frame::{Codec, ScreenMode, Size};
 use crate::wire::signal::{ByeReason, ClientMessage, MediaPath, ServerMessage};
 
@@ -96,8 +96,8 @@ pub enum Input {
         viewer: u32,
         /// Its WebSocket, not WebRTC.
         websocket: bool,
-        /// How much, in kbit/s; nothing where no limit has shown.
-        kbps: Option<u32>,
+        /// How much; nothing where no limit has shown.
+        limit: Option<Limit>,
     },
     /// A decoder needs a key frame.
     NeedKeyframe {

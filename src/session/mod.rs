@@ -14,6 +14,7 @@ mod event;
 mod held;
 mod inject;
 mod keyframes;
+mod media;
 mod notice;
 mod phase;
 mod principal;
@@ -25,7 +26,7 @@ mod ticket;
 mod tier;
 mod viewer;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 pub use self::event::{Input, Output};
@@ -35,7 +36,7 @@ pub use self::principal::Principal;
 pub use self::rate::Bucket;
 use self::rate::Buckets;
 pub use self::ticket::{Ticket, TicketError};
-pub use self::tier::RenditionKey;
+pub use self::tier::{Limit, RenditionKey};
 
 use self::action::DesktopAction;
 use self::activity::Activity;
@@ -43,6 +44,7 @@ use self::control::Control;
 use self::event::earliest;
 use self::keyframes::KeyframeRation;
 use self::phase::PhaseLock;
+use self::renditions::Renditions;
 use self::report::Report;
 use self::viewer::{Media, Viewer, Viewport};
 use crate::frame::{STANDARD_DPI, ScreenMode};
@@ -87,12 +89,7 @@ pub struct Session {
     control: Control,
     phase: PhaseLock,
     keyframes: BTreeMap<RenditionKey, KeyframeRation>,
-    renditions: (BTreeSet<RenditionKey>, BTreeSet<RenditionKey>),
-    /// What each of them was last told to take, in kbit/s.
-    bitrates: BTreeMap<RenditionKey, u32>,
-    /// When to look whether somebody may leave the low tier.
-    look_at_tiers: Option<Instant>,
-    no_low_tier_until: Option<Instant>,
+    renditions: Renditions,
     report: Report,
     cursor: Option<ServerMessage>,
     locks: Option<(bool, bool)>,
@@ -122,10 +119,7 @@ impl Session {
             control: Control::default(),
             phase: PhaseLock::default(),
             keyframes: BTreeMap::new(),
-            renditions: Default::default(),
-            bitrates: BTreeMap::new(),
-            look_at_tiers: None,
-            no_low_tier_until: None,
+            renditions: Renditions::default(),
             report: Report::default(),
             cursor: None,
             locks: None,
@@ -166,15 +160,7 @@ impl Session {
             // The hot path: input changes nothing that status shows.
             Input::Frame { viewer, bytes } => return self.input_frame(viewer, &bytes, now),
             Input::Closed { socket } => self.closed(socket, now),
-            Input::Answered { viewer, codec } => {
-                // A new peer connection is a new page, whose input starts over; but a page that has its picture by the
-                // WebSocket tries WebRTC again and again.
-                if let Some(v) = self.viewers.get_mut(&viewer).filter(|v| v.stream.is_none()) {
-                    (v.seq, v.relative) = (None, None);
-                }
-                self.limit(viewer, false, None, now);
-                self.set_media(viewer, Media::Connecting(codec), now);
-            }
+            Input::Answered { viewer, codec } => self.answered(viewer, codec, now),
             Input::Connected { viewer } => self.connected(viewer, now),
             Input::Path { viewer, path } => {
                 if let Some(v) = self.viewers.get_mut(&viewer) {
@@ -187,7 +173,7 @@ impl Session {
                 self.release_held(viewer);
             }
             // Several times a second on a narrow way, and seldom anything that status shows.
-            Input::Limit { viewer, websocket, kbps } => return self.limit(viewer, websocket, kbps, now),
+            Input::Limit { viewer, websocket, limit } => return self.limit(viewer, websocket, limit, now),
             Input::Streaming { viewer, codec } => self.streaming(viewer, codec, now),
             Input::NeedKeyframe { viewer } => self.need_keyframe(viewer, now),
             Input::Display { size, can_resize } => {
@@ -210,10 +196,12 @@ impl Session {
                 self.broadcast(&ServerMessage::Locks { caps, num });
             }
             Input::Encoder { key, name, fallback } => {
-                self.keyframes.entry(key).or_default().made(now);
                 self.report.encoder(key, name, fallback);
+                self.encoder_began(key, now);
             }
-            Input::NoEncoder { key: RenditionKey { tier: Tier::Low, .. }, .. } => self.no_low_tier(now),
+            Input::NoEncoder { key: RenditionKey { codec, tier: Tier::Low }, .. } => {
+                self.no_low_tier(codec, now)
+            }
             Input::NoEncoder { key, reason } => self.report.no_encoder(key, reason),
             Input::Revoked { tokens } => self.revoked(&tokens, now),
             Input::Notice(notice) => self.post(notice, now),
@@ -245,7 +233,7 @@ impl Session {
             self.dpi = wanted.dpi;
             self.outputs.push_back(Output::Resize(wanted));
         }
-        if self.look_at_tiers.is_some_and(|at| now >= at) {
+        if self.renditions.look_at.is_some_and(|at| now >= at) {
             self.update_renditions(now);
         }
         self.flush_overlay(now);
@@ -259,7 +247,7 @@ impl Session {
         let gone = self.viewers.values().filter_map(|v| v.gone_at).min().map(|at| at + RESUME_GRACE);
         let keyframes = earliest(self.keyframes.values().map(KeyframeRation::poll_timeout));
         let resize = self.resize.map(|(at, _)| at);
-        earliest([held, gone, keyframes, resize, self.pointer.poll_timeout(), self.look_at_tiers])
+        earliest([held, gone, keyframes, resize, self.pointer.poll_timeout(), self.renditions.look_at])
     }
 
     /// Takes the next thing to do.
@@ -427,43 +415,6 @@ impl Session {
             issued: self.unix_now,
         };
         ticket.sign(&self.ticket_key)
-    }
-
-    fn connected(&mut self, viewer: u32, now: Instant) {
-        let Some(v) = self.viewers.get(&viewer) else { return };
-        let (Some(codec), tier) = (v.media.codec(), v.place.tier()) else { return };
-        self.set_media(viewer, Media::Connected(codec), now);
-        // Key frames of the last moments went to nobody: the first one who looks need not wait for the ration.
-        let key = RenditionKey { codec, tier };
-        if self.watchers(key).eq([viewer]) {
-            self.keyframes.remove(&key);
-        }
-        self.need_keyframe(viewer, now);
-    }
-
-    fn silent(&mut self, viewer: u32, now: Instant) {
-        let Some(v) = self.viewers.get_mut(&viewer) else { return };
-        let Media::Connected(codec) = v.media else { return };
-        v.media = Media::Silent(codec);
-        v.gone_at = v.is_gone().then_some(now);
-        self.release_held(viewer);
-        if self.control.holder() == Some(viewer) {
-            self.unlock_phase();
-        }
-        self.update_renditions(now);
-    }
-
-    fn set_media(&mut self, viewer: u32, media: Media, now: Instant) {
-        let Some(v) = self.viewers.get_mut(&viewer) else { return };
-        v.media = media;
-        v.gone_at = v.is_gone().then_some(now);
-        self.update_renditions(now);
-    }
-
-    /// Slots of a display that nobody is at, or that another one's viewer has, help nobody.
-    fn unlock_phase(&mut self) {
-        let change = self.phase.unlock();
-        self.outputs.extend(change.map(Output::Phase));
     }
 
     fn closed(&mut self, socket: u64, now: Instant) {

@@ -1,24 +1,39 @@
 //! PURE. What is encoded, for whom, and at what rate.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Session;
 use super::event::Output;
-use super::tier::{RenditionKey, Ways, is_narrow};
+use super::tier::{Limit, Place, RenditionKey, Ways, is_far_narrower, is_narrow};
 use super::viewer::Viewer;
 use crate::frame::Codec;
 use crate::wire::signal::Tier;
 
 /// How often it is looked whether somebody may leave the low tier.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// For how long there is no low tier after no encoder could be had for one.
+/// For how long a codec has no low tier after no encoder could be had for one.
 const NO_LOW_TIER: Duration = Duration::from_secs(300);
+
+/// Tiers, encoders and their rates.
+#[derive(Debug, Default)]
+pub(super) struct Renditions {
+    /// What runs, in whatever tier.
+    running: BTreeSet<RenditionKey>,
+    /// What of it gets frames.
+    fed: BTreeSet<RenditionKey>,
+    /// What each of those was last told to take, in kbit/s.
+    pub bitrates: BTreeMap<RenditionKey, u32>,
+    /// When to look whether somebody may leave the low tier.
+    pub look_at: Option<Instant>,
+    /// Codecs that have no low tier, and until when.
+    no_low_tier: BTreeMap<Codec, Instant>,
+}
 
 impl Session {
     pub(super) fn streaming(&mut self, viewer: u32, codec: Option<Codec>, now: Instant) {
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
-        (v.stream, v.stream_limit_kbps) = (codec, None);
+        (v.stream, v.stream_limit) = (codec, None);
         if codec.is_some() && self.control.holder() == Some(viewer) {
             self.unlock_phase();
         }
@@ -26,9 +41,10 @@ impl Session {
         self.need_keyframe(viewer, now);
     }
 
+    /// Of what it gets; what it is to get begins with one.
     pub(super) fn need_keyframe(&mut self, viewer: u32, now: Instant) {
-        let keys: BTreeSet<RenditionKey> =
-            self.viewers.get(&viewer).map(|v| v.renditions().collect()).unwrap_or_default();
+        let Some(v) = self.viewers.get(&viewer) else { return };
+        let keys: BTreeSet<RenditionKey> = v.renditions().filter(|key| key.tier == v.tier).collect();
         for key in keys {
             if self.keyframes.entry(key).or_default().request(now) {
                 self.outputs.push_back(Output::Keyframe(key));
@@ -36,25 +52,33 @@ impl Session {
         }
     }
 
-    /// Brings tiers, encoders and their rates in line with who is here.
-    pub(super) fn update_renditions(&mut self, now: Instant) {
-        self.update_after(None, now);
+    /// An encoder has begun: its first frame, a key frame, follows.
+    pub(super) fn encoder_began(&mut self, key: RenditionKey, now: Instant) {
+        self.keyframes.entry(key).or_default().made(now);
+        self.update(None, Some(key), now);
     }
 
-    /// The same, after a way was found to carry less. True if somebody got into another tier.
-    fn update_after(&mut self, fell: Option<u32>, now: Instant) -> bool {
-        let moved = self.settle_tiers(fell, now);
-        let running: BTreeSet<RenditionKey> = self.viewers.values().flat_map(Viewer::renditions).collect();
-        let fed: BTreeSet<RenditionKey> =
-            running.iter().copied().filter(|key| self.viewers.values().any(|v| v.watches(*key))).collect();
-        let wanted = (running, fed);
-        let changed = self.renditions != wanted;
-        let (ran, _) = std::mem::replace(&mut self.renditions, wanted.clone());
-        let (running, fed) = wanted;
+    /// Brings tiers, encoders and their rates in line with who is here.
+    pub(super) fn update_renditions(&mut self, now: Instant) {
+        self.update(None, None, now);
+    }
+
+    /// The same, after a way was found to carry less, or an encoder began. True if somebody gets another tier now.
+    fn update(&mut self, fell: Option<u32>, began: Option<RenditionKey>, now: Instant) -> bool {
+        self.settle_tiers(fell, now);
+        let moved = self.move_viewers();
+        let wanted: BTreeSet<RenditionKey> = self.viewers.values().flat_map(Viewer::renditions).collect();
+        let is_fed = |key: &RenditionKey| self.viewers.values().any(|v| v.wants(*key));
+        let fed: BTreeSet<RenditionKey> = wanted.iter().copied().filter(is_fed).collect();
+        // Who looks away for a moment finds an encoder running when it looks again, but not two.
+        let running: BTreeSet<RenditionKey> =
+            wanted.into_iter().filter(|key| key.tier == Tier::Main || fed.contains(key)).collect();
+        let changed = (&self.renditions.running, &self.renditions.fed) != (&running, &fed);
         if changed {
             self.report.keep_encoders(&running);
             self.keyframes.retain(|key, _| running.contains(key));
-            self.bitrates.retain(|key, _| running.contains(key));
+            self.renditions.bitrates.retain(|key, _| running.contains(key));
+            (self.renditions.running, self.renditions.fed) = (running.clone(), fed.clone());
         }
         // Before an encoder is started, which so begins with what its viewers' ways carry.
         self.update_bitrates();
@@ -62,9 +86,9 @@ impl Session {
             self.outputs.push_back(Output::Renditions { running, fed });
         }
         for viewer in &moved {
-            // One that is about to be started begins with a key frame anyway.
-            let is_new = |v: &Viewer| v.renditions().all(|key| !ran.contains(&key));
-            if !self.viewers.get(viewer).is_some_and(is_new) {
+            let begins = |v: &Viewer| began.is_some_and(|key| v.watches(key));
+            let waits = |v: &Viewer| v.looks_at().is_some() && !begins(v);
+            if self.viewers.get(viewer).is_some_and(waits) {
                 self.need_keyframe(*viewer, now);
             }
         }
@@ -72,63 +96,88 @@ impl Session {
     }
 
     /// A way carries so much from now on.
-    pub(super) fn limit(&mut self, viewer: u32, websocket: bool, kbps: Option<u32>, now: Instant) {
+    pub(super) fn limit(&mut self, viewer: u32, websocket: bool, limit: Option<Limit>, now: Instant) {
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
-        let before = v.limit_kbps().unwrap_or(u32::MAX);
-        *(if websocket { &mut v.stream_limit_kbps } else { &mut v.media_limit_kbps }) = kbps;
-        let fell = v.limit_kbps().is_some_and(|limit| limit < before);
-        if self.update_after(fell.then_some(viewer), now) {
+        let carried = |v: &Viewer| v.limit().map_or(u32::MAX, |limit| limit.carries);
+        let before = carried(v);
+        *(if websocket { &mut v.stream_limit } else { &mut v.media_limit }) = limit;
+        let fell = carried(v) < before;
+        if self.update(fell.then_some(viewer), None, now) {
             self.tell_status();
         }
     }
 
-    /// Puts everybody into the tier that their way calls for; who has moved.
-    fn settle_tiers(&mut self, fell: Option<u32>, now: Instant) -> Vec<u32> {
+    /// Finds the tier that everybody's way calls for.
+    fn settle_tiers(&mut self, fell: Option<u32>, now: Instant) {
         let most = self.settings.bitrate_kbps;
-        let has_low_tier = self.no_low_tier_until.is_none_or(|until| now >= until);
+        // Nothing is known of another way, nor of one that nothing comes by.
+        let unknown = |v: &&mut Viewer| v.limit().is_none() || v.looks_at().is_none();
+        self.viewers.values_mut().filter(unknown).for_each(|v| v.place = Place::default());
+        self.renditions.no_low_tier.retain(|_, until| now < *until);
         let codecs: BTreeSet<Codec> = self.viewers.values().filter_map(Viewer::looks_at).collect();
-        let mut moved = Vec::new();
-        for codec in codecs.into_iter().filter(|_| has_low_tier) {
-            let low = self.bitrates.get(&RenditionKey { codec, tier: Tier::Low }).copied();
+        for codec in codecs {
+            if self.renditions.no_low_tier.contains_key(&codec) {
+                continue;
+            }
+            let low = self.renditions.bitrates.get(&RenditionKey { codec, tier: Tier::Low }).copied();
             let looking = || self.viewers.values().filter(|v| v.looks_at() == Some(codec));
             let widest = looking().map(|v| carries(v, most)).max().unwrap_or(most);
             for (&id, v) in self.viewers.iter_mut().filter(|(_, v)| v.looks_at() == Some(codec)) {
                 let ways = Ways { this: carries(v, most), widest, low };
                 if v.place.settle(&ways, fell == Some(id), now) {
                     tracing::info!(viewer = id, tier = ?v.place.tier(), ?ways, "another tier");
-                    moved.push(id);
                 }
             }
         }
         let anybody = self.viewers.values().any(|v| v.place.tier() == Tier::Low);
-        self.look_at_tiers = anybody.then_some(now + LOOK_EVERY);
+        self.renditions.look_at = anybody.then_some(now + LOOK_EVERY);
+    }
+
+    /// Gives viewers what is for them, as soon as it is there: starting an encoder takes its time, and what they had until
+    /// then is better than nothing. Who.
+    fn move_viewers(&mut self) -> Vec<u32> {
+        let mut moved = Vec::new();
+        for (&id, v) in &mut self.viewers {
+            let tier = v.place.tier();
+            let is_there = |codec| self.report.runs(RenditionKey { codec, tier });
+            if v.tier != tier && v.looks_at().is_none_or(is_there) {
+                v.tier = tier;
+                moved.push(id);
+            }
+        }
         moved
     }
 
     /// No encoder is to be had for a low tier: what everybody gets is better than nothing.
-    pub(super) fn no_low_tier(&mut self, now: Instant) {
-        self.no_low_tier_until = Some(now + NO_LOW_TIER);
-        let low: Vec<u32> =
-            self.viewers.iter().filter(|(_, v)| v.place.tier() == Tier::Low).map(|(id, _)| *id).collect();
-        for &id in &low {
-            if let Some(v) = self.viewers.get_mut(&id) {
-                v.place.up(now);
-            }
-        }
+    pub(super) fn no_low_tier(&mut self, codec: Codec, now: Instant) {
+        self.renditions.no_low_tier.insert(codec, now + NO_LOW_TIER);
+        let of_it = |v: &&mut Viewer| v.looks_at() == Some(codec);
+        self.viewers.values_mut().filter(of_it).for_each(|v| v.place = Place::default());
         self.update_renditions(now);
-        low.into_iter().for_each(|viewer| self.need_keyframe(viewer, now));
     }
 
-    /// A rendition takes what all the ways to those who look at it carry. A narrow one among wide ones does not count: it
-    /// may be wider than it seems, or there is no low tier, and then its viewer skips frames.
+    /// A rendition takes what the narrowest of its ways may be sent. One that is much narrower than the others, or than the
+    /// controller's, does not count: its viewer skips frames.
     fn update_bitrates(&mut self) {
         let most = self.settings.bitrate_kbps;
-        for &key in &self.renditions.1 {
-            let ways = || self.viewers.values().filter(|v| v.watches(key)).map(|v| carries(v, most));
-            let widest = ways().max().unwrap_or(most);
-            let counts = |this: &u32| key.tier == Tier::Low || !is_narrow(*this, widest);
-            let kbps = ways().filter(counts).min().unwrap_or(most);
-            if self.bitrates.insert(key, kbps) != Some(kbps) {
+        let controller = self.control.holder().and_then(|holder| self.viewers.get(&holder));
+        for &key in &self.renditions.fed {
+            let watching = || self.viewers.values().filter(|v| v.wants(key));
+            // The wide ways of a main tier stay as wide as they are for a controller that has a tier of its own.
+            let decides = key.tier == Tier::Low || self.renditions.no_low_tier.contains_key(&key.codec);
+            let controls = controller.filter(|v| decides && v.wants(key)).map(|v| carries(v, most));
+            let reference = controls.or(watching().map(|v| carries(v, most)).max()).unwrap_or(most);
+            let counts = |v: &&Viewer| {
+                let this = carries(v, most);
+                !if key.tier == Tier::Low {
+                    is_far_narrower(this, reference)
+                } else {
+                    is_narrow(this, reference)
+                }
+            };
+            let may = |v: &Viewer| v.limit().map_or(most, |limit| limit.kbps.min(most));
+            let kbps = watching().filter(counts).map(may).min().unwrap_or(most);
+            if self.renditions.bitrates.insert(key, kbps) != Some(kbps) {
                 self.outputs.push_back(Output::Bitrate(key, kbps));
             }
         }
@@ -137,5 +186,5 @@ impl Session {
 
 /// What of `most` the way to a viewer carries, in kbit/s.
 fn carries(viewer: &Viewer, most: u32) -> u32 {
-    viewer.limit_kbps().map_or(most, |limit| limit.min(most))
+    viewer.limit().map_or(most, |limit| limit.carries.min(most))
 }

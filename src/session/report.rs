@@ -50,6 +50,11 @@ impl Report {
         self.encoders.insert(key, Encoder::Missing(reason));
     }
 
+    /// Whether frames come of it.
+    pub fn runs(&self, key: RenditionKey) -> bool {
+        matches!(self.encoders.get(&key), Some(Encoder::Running { .. }))
+    }
+
     pub fn keep_encoders(&mut self, running: &BTreeSet<RenditionKey>) {
         self.encoders.retain(|key, _| running.contains(key));
     }
@@ -67,7 +72,7 @@ impl Report {
             Some(viewer) => viewer.stream.or(viewer.media.codec()),
             None => self.encoders.keys().next().map(|key| key.codec),
         };
-        let tier = viewer.map(|v| v.place.tier()).unwrap_or_default();
+        let tier = viewer.map(|v| v.tier).unwrap_or_default();
         let (encoder, fallback, trouble) =
             match codec.and_then(|codec| self.encoders.get(&RenditionKey { codec, tier })) {
                 Some(Encoder::Running { name, fallback }) => (Some(name.clone()), fallback.clone(), None),

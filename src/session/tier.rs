@@ -10,6 +10,8 @@ use crate::wire::signal::Tier;
 
 /// A way that carries less than this part of the widest is narrow.
 const NARROW: f64 = 0.7;
+/// One that carries less than this part of another narrow one would spoil that one's picture too.
+const FAR_NARROWER: f64 = 0.5;
 /// It is narrow no longer when it carries this part.
 const WIDE: f64 = 0.8;
 /// A way that was seen to carry so many times what is sent is held back by others of the low tier, and may carry anything.
@@ -36,6 +38,15 @@ impl RenditionKey {
     }
 }
 
+/// What a way to a viewer takes, in kbit/s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What may be sent at the moment. Less than it carries, while something waits on it that has to go first.
+    pub kbps: u32,
+    /// What it carries, as far as that is known.
+    pub carries: u32,
+}
+
 /// The ways of those who look, in kbit/s.
 #[derive(Clone, Copy, Debug)]
 pub struct Ways {
@@ -50,6 +61,11 @@ pub struct Ways {
 /// Whether a way is much narrower than the widest.
 pub fn is_narrow(this: u32, widest: u32) -> bool {
     f64::from(this) < NARROW * f64::from(widest)
+}
+
+/// The same among those that are narrow, for whom there is no third rendition.
+pub fn is_far_narrower(this: u32, widest: u32) -> bool {
+    f64::from(this) < FAR_NARROWER * f64::from(widest)
 }
 
 /// One viewer's place.
@@ -92,8 +108,7 @@ impl Place {
         true
     }
 
-    /// Takes it out of a low tier that does not work.
-    pub fn up(&mut self, now: Instant) {
+    fn up(&mut self, now: Instant) {
         let stay = self.moved.map_or(STAY, |(_, stay)| stay);
         (self.tier, self.moved, self.on_trial) = (Tier::Main, Some((now, stay)), false);
     }

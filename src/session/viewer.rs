@@ -5,9 +5,9 @@ use std::time::Instant;
 use super::held::Held;
 use super::principal::Principal;
 use super::rate::Bucket;
-use super::tier::{Place, RenditionKey};
+use super::tier::{Limit, Place, RenditionKey};
 use crate::frame::Codec;
-use crate::wire::signal::{CssSize, Fit, MediaPath, Right, Status};
+use crate::wire::signal::{CssSize, Fit, MediaPath, Right, Status, Tier};
 
 /// Messages a second, and at once, before a viewer is told to slow down.
 const MESSAGES: (u32, u32) = (50, 200);
@@ -63,12 +63,14 @@ pub struct Viewer {
     pub media: Media,
     /// Video on its WebSocket, for as long as WebRTC does not reach it.
     pub stream: Option<Codec>,
-    /// What WebRTC carries to it, in kbit/s; none where no limit has shown.
-    pub media_limit_kbps: Option<u32>,
+    /// What WebRTC carries to it; none where no limit has shown.
+    pub media_limit: Option<Limit>,
     /// What its WebSocket carries, likewise.
-    pub stream_limit_kbps: Option<u32>,
+    pub stream_limit: Option<Limit>,
     /// Which rendition of a codec is for it.
     pub place: Place,
+    /// Which one it gets, until that one is there.
+    pub tier: Tier,
     /// The way that WebRTC takes to it; the last one, while there is none.
     pub path: Option<MediaPath>,
     /// False while its tab is hidden.
@@ -111,9 +113,10 @@ impl Viewer {
             socket: Some(socket),
             media: Media::None,
             stream: None,
-            media_limit_kbps: None,
-            stream_limit_kbps: None,
+            media_limit: None,
+            stream_limit: None,
             place: Place::default(),
+            tier: Tier::Main,
             path: None,
             visible,
             viewport,
@@ -142,22 +145,30 @@ impl Viewer {
         }
     }
 
-    /// What the way that carries its picture takes, in kbit/s; none where no limit has shown.
-    pub fn limit_kbps(&self) -> Option<u32> {
-        if matches!(self.media, Media::Connected(_)) { self.media_limit_kbps } else { self.stream_limit_kbps }
+    /// What the way that carries its picture takes; none where no limit has shown.
+    pub fn limit(&self) -> Option<Limit> {
+        if matches!(self.media, Media::Connected(_)) { self.media_limit } else { self.stream_limit }
     }
 
-    /// What is encoded on its account, looking or not.
+    /// What is encoded on its account, looking or not: what it gets, and what it is to get.
     pub fn renditions(&self) -> impl Iterator<Item = RenditionKey> + use<> {
-        let tier = self.place.tier();
-        self.media.codec().into_iter().chain(self.stream).map(move |codec| RenditionKey { codec, tier })
+        let tiers = [self.tier, self.place.tier()];
+        let codecs = self.media.codec().into_iter().chain(self.stream);
+        codecs.flat_map(move |codec| tiers.map(|tier| RenditionKey { codec, tier }))
     }
 
     /// True if frames of this rendition are for it.
-    pub fn watches(&self, RenditionKey { codec, tier }: RenditionKey) -> bool {
-        self.visible
-            && self.place.tier() == tier
-            && (self.media == Media::Connected(codec) || self.stream == Some(codec))
+    pub fn watches(&self, key: RenditionKey) -> bool {
+        self.tier == key.tier && self.sees(key.codec)
+    }
+
+    /// True if they are, or will be once there are any.
+    pub fn wants(&self, key: RenditionKey) -> bool {
+        (self.tier == key.tier || self.place.tier() == key.tier) && self.sees(key.codec)
+    }
+
+    fn sees(&self, codec: Codec) -> bool {
+        self.visible && (self.media == Media::Connected(codec) || self.stream == Some(codec))
     }
 
     /// The codec of the picture that it looks at.

@@ -9,6 +9,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::session::Limit;
+
 /// A queue longer than this has to go.
 const LONG: Duration = Duration::from_millis(80);
 /// One shorter than this is the network's own unsteadiness.
@@ -25,8 +27,10 @@ const HALVES: f64 = 0.3;
 const USED: f64 = 0.9;
 /// The least that is asked of an encoder, bits a second.
 const LEAST: f64 = 250e3;
-/// Growth in a second, near what the way was seen to carry, and elsewhere.
+/// Growth in a second: near what the way was seen to carry, and elsewhere.
 const GROWTH: (f64, f64) = (1.06, 1.6);
+/// Past what it was seen to carry, which may have been too little, from the one to the other in this time.
+const FASTER: Duration = Duration::from_secs(8);
 /// What "near" means, of what it was seen to carry. Past it, that is forgotten.
 const NEAR: (f64, f64) = (0.8, 1.25);
 /// A limit of which less than this part is used is not put to the test, and does not grow.
@@ -40,10 +44,16 @@ const TOO_LONG: Duration = Duration::from_millis(250);
 const BASE: Duration = Duration::from_secs(15);
 /// Late packets that come in less than this part of the time over which they were sent come out of no queue.
 const AT_ONCE: f64 = 0.5;
-/// Of the packets in a report, the part that must be lost for that to be no accident; and how many make such a report.
-const LOSSY: (f64, usize) = (0.1, 10);
-/// What a lossy report leaves of the rate, at most once in this time.
+/// Of the packets of the last second, the part that must be lost for that to be no accident; how many of them are enough to
+/// tell, and over how long. Radio loses a frame's packets together, and that is no more than one of sixty.
+const LOSSY: (f64, usize, Duration) = (0.1, 10, Duration::from_millis(500));
+/// A way that drops what it has no room for loses more than this part when it is full. Then a limit goes back to so much of
+/// what it was before that, once: a way that loses as much all the time is radio.
+const FULL: (f64, f64) = (0.03, 0.95);
+/// What being lossy leaves of the rate, at most once in this time.
 const LOSS: (f64, Duration) = (0.85, Duration::from_secs(1));
+/// Of packets that leave further apart than this, those between were lost for other reasons than that they are too many.
+const STANDSTILL: Duration = Duration::from_millis(200);
 /// So few are recent for longer.
 const FEW: usize = 16;
 /// Packets of [`RECENT`] that are remembered, at most.
@@ -102,8 +112,14 @@ pub struct Congestion {
     ceiling: Option<f64>,
     draining: Option<Draining>,
     queue: Duration,
+    answers_in: Duration,
     base: Base,
     heard: VecDeque<Heard>,
+    losses: Losses,
+    /// The last limit under which hardly anything was lost.
+    clean: Option<f64>,
+    /// Since when the limit has been beyond what the way was seen to carry.
+    past_since: Option<Instant>,
     at: Instant,
     lost_at: Option<Instant>,
     told: Option<u32>,
@@ -118,8 +134,12 @@ impl Congestion {
             ceiling: None,
             draining: None,
             queue: Duration::ZERO,
+            answers_in: Duration::ZERO,
             base: Base::new(now),
             heard: VecDeque::new(),
+            losses: Losses::default(),
+            clean: None,
+            past_since: None,
             at: now,
             lost_at: None,
             told: None,
@@ -132,15 +152,21 @@ impl Congestion {
     }
 
     /// [`Self::limit_kbps`], when it has changed by so much since the last call that encoders are to follow.
-    pub fn news(&mut self) -> Option<u32> {
-        let limit = self.limit_kbps()?;
-        let changed = self.told.is_none_or(|told| told.abs_diff(limit).saturating_mul(STEP) > told);
-        changed.then(|| *self.told.insert(limit))
+    pub fn news(&mut self) -> Option<Limit> {
+        let kbps = self.limit_kbps()?;
+        let changed = self.told.is_none_or(|told| told.abs_diff(kbps).saturating_mul(STEP) > told);
+        let carries = self.ceiling.map_or(0, |carries| (carries * USED / 1e3) as u32).max(kbps);
+        changed.then(|| Limit { kbps: *self.told.insert(kbps), carries })
     }
 
     /// How long everything waits on its way, as it was last heard.
     pub fn queue(&self) -> Duration {
         self.queue
+    }
+
+    /// How long after it was sent something was last heard of a packet.
+    pub fn answers_in(&self) -> Duration {
+        self.answers_in
     }
 
     /// True while what is sent now would wait so long that it had better be left out. What waits is carried away in the
@@ -157,7 +183,10 @@ impl Congestion {
     pub fn handle(&mut self, arrivals: &[Arrival], now: Instant) {
         // What left before this way was taken says nothing of it.
         let of_this_way = || arrivals.iter().filter(|a| a.sent >= self.epoch);
+        // Nor does what left before less was sent say that this is still too much.
+        let since = self.lost_at.unwrap_or(self.epoch);
         let (all, lost) = of_this_way()
+            .filter(|a| a.sent >= since)
             .fold((0_usize, 0_usize), |(all, lost), a| (all + 1, lost + usize::from(a.arrived_us.is_none())));
         let heard: Vec<Heard> = of_this_way()
             .filter_map(|a| {
@@ -166,11 +195,15 @@ impl Congestion {
             })
             .collect();
         heard.iter().for_each(|h| self.base.note(h.delay(), now));
+        if let Some(last) = of_this_way().rfind(|a| a.arrived_us.is_some()) {
+            self.answers_in = now.saturating_duration_since(last.sent);
+        }
         self.heard.extend(heard);
         self.forget(now);
         let elapsed = now.saturating_duration_since(self.at).min(Duration::from_secs(1)).as_secs_f64();
         self.at = now;
-        if all >= LOSSY.1 && lost as f64 > LOSSY.0 * all as f64 {
+        self.losses.note(all, lost, now);
+        if self.losses.exceed(LOSSY.0, now) {
             self.lossy(now);
         }
         self.queue = self.late(now);
@@ -257,12 +290,29 @@ impl Congestion {
     }
 
     fn grow(&mut self, pace: f64, elapsed: f64) {
-        let Some(limit) = self.limit.filter(|limit| pace > limit * TESTED) else { return };
-        let near = self.ceiling.is_some_and(|c| (c * NEAR.0..c * NEAR.1).contains(&limit));
-        if self.ceiling.is_some_and(|c| limit >= c * NEAR.1) {
-            self.ceiling = None;
+        let Some(limit) = self.limit else { return };
+        if self.losses.exceed(FULL.0, self.at) {
+            if let Some(clean) = self.clean.take() {
+                self.limit = Some(limit.min(clean * FULL.1));
+                self.ceiling = Some(clean);
+            }
+            return;
         }
-        let growth = if near { GROWTH.0 } else { GROWTH.1 };
+        self.clean = Some(limit);
+        if pace <= limit * TESTED {
+            return;
+        }
+        if self.ceiling.is_some_and(|c| limit >= c * NEAR.1) {
+            (self.ceiling, self.past_since) = (None, Some(self.at));
+        }
+        let near = self.ceiling.is_some_and(|c| limit >= c * NEAR.0);
+        let past = self.past_since.filter(|_| self.ceiling.is_none());
+        let part = match past {
+            Some(since) => self.at.saturating_duration_since(since).as_secs_f64() / FASTER.as_secs_f64(),
+            None if near => 0.0,
+            None => 1.0,
+        };
+        let growth = GROWTH.0 + (GROWTH.1 - GROWTH.0) * part.min(1.0);
         self.limit = Some(limit * growth.powf(elapsed));
     }
 
@@ -271,6 +321,7 @@ impl Congestion {
             return;
         }
         self.lost_at = Some(now);
+        self.losses = Losses::default();
         let Some(rate) = self.sent_rate() else { return };
         let rate = self.limit.map_or(rate, |limit| limit.min(rate));
         // No encoder goes below that: what is lost of so little is lost for other reasons.
@@ -299,20 +350,53 @@ impl Congestion {
 
     /// Bits a second at which packets arrive, by the clock of the other side.
     fn pace(&self) -> Option<f64> {
-        self.rate(|h| h.arrived)
-    }
-
-    /// Bits a second at which those that arrived were sent.
-    fn sent_rate(&self) -> Option<f64> {
-        self.rate(|h| h.sent)
-    }
-
-    fn rate(&self, time: impl Fn(&Heard) -> i64) -> Option<f64> {
-        let (first, last) = (time(self.heard.front()?), time(self.heard.back()?));
+        let (first, last) = (self.heard.front()?.arrived, self.heard.back()?.arrived);
         // The first one only marks where the time begins.
         let bytes: usize = self.heard.iter().skip(1).map(|h| h.bytes).sum();
-        let span = last.saturating_sub(first).max(0) as f64 / 1e6;
-        (bytes > 0).then(|| bytes as f64 * 8.0 / span.max(SPAN))
+        rate(bytes, last.saturating_sub(first))
+    }
+
+    /// Bits a second at which those that arrived were sent, while any did: a moment in which nothing came through tells
+    /// nothing of how much can.
+    fn sent_rate(&self) -> Option<f64> {
+        let gaps = self.heard.iter().zip(self.heard.iter().skip(1));
+        let gaps = gaps.map(|(one, next)| (next.bytes, next.sent.saturating_sub(one.sent)));
+        let short = gaps.filter(|(_, gap)| *gap <= STANDSTILL.as_micros() as i64);
+        let (bytes, span) =
+            short.fold((0, 0), |(bytes, span), (b, gap)| (bytes + b, gap.saturating_add(span)));
+        rate(bytes, span)
+    }
+}
+
+/// Bits a second of so many bytes over so many microseconds.
+fn rate(bytes: usize, span: i64) -> Option<f64> {
+    (bytes > 0).then(|| bytes as f64 * 8.0 / (span.max(0) as f64 / 1e6).max(SPAN))
+}
+
+/// Packets of the last second, by report: how many there were, and how many of them were lost.
+#[derive(Debug, Default)]
+struct Losses {
+    reports: VecDeque<(Instant, usize, usize)>,
+    all: usize,
+    lost: usize,
+}
+
+impl Losses {
+    fn note(&mut self, all: usize, lost: usize, now: Instant) {
+        self.reports.push_back((now, all, lost));
+        (self.all, self.lost) = (self.all + all, self.lost + lost);
+        while let Some(&(at, all, lost)) = self.reports.front()
+            && (now.saturating_duration_since(at) >= LOSS.1 || self.reports.len() > MAX_PACKETS)
+        {
+            self.reports.pop_front();
+            (self.all, self.lost) = (self.all - all, self.lost - lost);
+        }
+    }
+
+    fn exceed(&self, part: f64, now: Instant) -> bool {
+        let since = self.reports.front().map_or(now, |(at, ..)| *at);
+        let enough = self.all >= LOSSY.1 && now.saturating_duration_since(since) >= LOSSY.2;
+        enough && self.lost as f64 > part * self.all as f64
     }
 }
 

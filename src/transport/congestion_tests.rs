@@ -15,13 +15,24 @@ struct Rig {
     pending: Vec<Arrival>,
     reported: i64,
     longest: i64,
+    /// Whether what is sent at that time is lost.
+    loses: fn(i64) -> bool,
 }
 
 impl Rig {
     fn new() -> Self {
         let start = Instant::now();
         let congestion = Congestion::new(start);
-        Self { start, us: 0, congestion, free: 0, pending: Vec::new(), reported: 0, longest: 0 }
+        Self {
+            start,
+            us: 0,
+            congestion,
+            free: 0,
+            pending: Vec::new(),
+            reported: 0,
+            longest: 0,
+            loses: |_| false,
+        }
     }
 
     fn at(&self, us: i64) -> Instant {
@@ -39,7 +50,8 @@ impl Rig {
             bytes += size;
             self.longest = self.longest.max(self.free - self.us);
             let arrived = self.free + WAY_US + late(self.us) + OFFSET_US;
-            let arrival = Arrival { sent: self.at(self.us), arrived_us: Some(arrived), bytes: size };
+            let arrived_us = (!(self.loses)(self.us)).then_some(arrived);
+            let arrival = Arrival { sent: self.at(self.us), arrived_us, bytes: size };
             self.pending.push(arrival);
             self.us += 16_667;
             if self.us - self.reported >= 100_000 {
@@ -52,7 +64,8 @@ impl Rig {
     fn report(&mut self) {
         self.reported = self.us;
         let now = self.us - WAY_US + OFFSET_US;
-        let known = self.pending.iter().take_while(|a| a.arrived_us.is_some_and(|at| at <= now)).count();
+        let last = self.pending.iter().rposition(|a| a.arrived_us.is_some_and(|at| at <= now));
+        let known = last.map_or(0, |last| last + 1);
         let known: Vec<Arrival> = self.pending.drain(..known).collect();
         let at = self.at(self.us);
         self.congestion.handle(&known, at);
@@ -125,14 +138,33 @@ fn loss_without_a_queue_is_a_limit_too() {
 }
 
 #[test]
+fn radio_that_loses_a_frame_now_and_then_is_no_narrow_way() {
+    // Every twentieth frame, and some of those that follow.
+    let mut rig = Rig { loses: |us| us / 16_667 % 20 == 0 || us / 16_667 % 60 == 1, ..Rig::new() };
+    rig.run(20, MOST, 50_000, |_| 0);
+    assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{:?}", rig.congestion);
+}
+
+#[test]
+fn what_a_way_without_a_queue_loses_is_no_reason_to_send_more() {
+    let mut rig = Rig::new();
+    rig.run(3, MOST, 3_000, |_| 0);
+    let before = rig.congestion.limit_kbps().unwrap();
+    rig.loses = |us| us / 16_667 % 20 == 0;
+    rig.run(10, MOST, 50_000, |_| 0);
+    assert!(rig.congestion.limit_kbps().unwrap() <= 2 * before, "it grew: {:?}", rig.congestion);
+    rig.loses = |_| false;
+    rig.run(10, MOST, 50_000, |_| 0);
+    assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{:?}", rig.congestion);
+}
+
+#[test]
 fn a_lost_moment_costs_little_and_is_made_up_for() {
     let mut rig = Rig::new();
     rig.run(5, MOST, 50_000, |_| 0);
     // For 1.2 s nothing comes through, and is lost.
-    let from = rig.pending.len();
-    rig.run(1, MOST, 50_000, |_| 0);
-    rig.pending.iter_mut().skip(from).for_each(|a| a.arrived_us = None);
-    rig.run(1, MOST, 50_000, |_| 0);
+    rig.loses = |us| us < 6_200_000;
+    rig.run(2, MOST, 50_000, |_| 0);
     assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit > MOST / 2), "{:?}", rig.congestion);
     rig.run(6, MOST, 50_000, |_| 0);
     assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{:?}", rig.congestion);
@@ -245,4 +277,51 @@ fn a_still_screen_tells_nothing_of_what_a_way_carries() {
         congestion.handle(&[Arrival { sent: ms(sent), arrived_us, bytes: 120 }], ms(sent + 20 + late));
     }
     assert!(congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{congestion:?}");
+}
+
+#[test]
+fn past_what_a_way_was_seen_to_carry_the_limit_grows_slowly_at_first() {
+    let mut rig = Rig::new();
+    rig.run(3, 3_000, 50_000, |_| 0);
+    rig.loses = |us| us < 4_000_000 && us / 16_667 % 3 == 0;
+    rig.run(2, 3_000, 50_000, |_| 0);
+    let mut limits = vec![rig.congestion.limit_kbps().unwrap()];
+    while *limits.last().unwrap() < MOST && limits.len() < 30 {
+        rig.run(1, MOST, 50_000, |_| 0);
+        limits.push(rig.congestion.limit_kbps().unwrap());
+    }
+    let slow = limits.windows(2).take_while(|pair| pair[1] < pair[0] * 5 / 4).count();
+    assert!((6..15).contains(&slow) && limits.len() < 20, "{limits:?}");
+}
+
+#[test]
+fn a_way_that_keeps_nothing_back_is_used_without_losing_much() {
+    let start = Instant::now();
+    let mut congestion = Congestion::new(start);
+    // 3 Mbit/s and no queue: of each frame's packets of 1,000 bytes the first ones get through.
+    let (mut sent, mut lost, mut room) = (0, 0, 0.0);
+    for report in 0..400_u64 {
+        let mut arrivals = Vec::new();
+        for frame in 0..6 {
+            let at = report * 100_000 + frame * 16_667;
+            room = f64::min(room + 3e6 / 8.0 / 60.0, 8_000.0);
+            let kbps = congestion.limit_kbps().unwrap_or(MOST).min(MOST);
+            for n in 0..u64::from(kbps) * 125 / 60 / 1_000 {
+                let fits = room >= 1_000.0;
+                room -= if fits { 1_000.0 } else { 0.0 };
+                let arrived_us = fits.then_some((at + n * 100) as i64 + WAY_US + OFFSET_US);
+                arrivals.push(Arrival { sent: start + Duration::from_micros(at), arrived_us, bytes: 1_000 });
+            }
+        }
+        congestion.handle(&arrivals, start + Duration::from_millis(report * 100 + 120));
+        if report >= 100 {
+            sent += arrivals.len();
+            lost += arrivals.iter().filter(|a| a.arrived_us.is_none()).count();
+        }
+    }
+    let used = sent as f64 * 8.0 / 30.0 / 3_000.0;
+    assert!(
+        used > 0.9 && (lost as f64) < 0.025 * sent as f64,
+        "{used} used, {lost} of {sent} lost: {congestion:?}"
+    );
 }

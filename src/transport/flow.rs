@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::congestion::{Arrival, Base, Congestion};
+use crate::session::Limit;
 
 /// How much longer than the shortest round trip a frame may take before no more are sent behind it.
 const BEHIND: Duration = Duration::from_millis(150);
@@ -106,8 +107,8 @@ impl Flow {
         Some(round_trip)
     }
 
-    /// What the way carries, in kbit/s, when that has changed.
-    pub fn limit_news(&mut self) -> Option<u32> {
+    /// What the way carries, when that has changed.
+    pub fn limit_news(&mut self) -> Option<Limit> {
         self.congestion.news()
     }
 

@@ -15,6 +15,7 @@ pub mod packetize;
 mod paths;
 pub mod peer;
 pub mod port;
+pub mod repair;
 mod route;
 pub mod rtcp_guard;
 pub mod send;

@@ -25,10 +25,12 @@ use super::build::{self, PeerConfig};
 use super::feedback::Arrivals;
 use super::offer::{self, OfferError};
 use super::packetize::PacketizedFrame;
+use super::repair::{RepairWay, Repairs};
 use super::send::Class;
 use super::srtp_keys::SrtpKeys;
-use super::video::{MediaPacket, Negotiated, Video};
+use super::video::{MediaPacket, Negotiated, Resent, Video};
 use crate::frame::Codec;
+use crate::session::Limit;
 use crate::wire::signal::MediaPath;
 
 /// RTP clock of video (RFC 6184 §5.1, RFC 7741 §4.1).
@@ -75,8 +77,10 @@ pub enum PeerEvent {
     KeyframeRequest,
     /// Which packets have arrived, and when.
     Arrivals(Arrivals),
-    /// What the way to this viewer carries has changed: kbit/s; nothing where no limit has shown.
-    Limit(Option<u32>),
+    /// Packets of video are missed: see [`Peer::resend`].
+    Missing(TransportLayerNack),
+    /// What the way to this viewer carries has changed; nothing where no limit has shown.
+    Limit(Option<Limit>),
     /// A text message of the control channel.
     Text(Bytes),
     /// A binary message of the control or the motion channel.
@@ -114,8 +118,8 @@ pub struct Peer {
     /// In an infinite GOP a decoder can start at nothing but a key frame.
     awaits_keyframe: bool,
     remote_candidates: usize,
-    /// Reports of arrival that came in one packet with something else.
-    reports: VecDeque<Arrivals>,
+    /// What came in one packet with something else.
+    said: VecDeque<PeerEvent>,
 }
 
 impl Peer {
@@ -156,7 +160,7 @@ impl Peer {
             control_open: false,
             awaits_keyframe: true,
             remote_candidates: 0,
-            reports: VecDeque::new(),
+            said: VecDeque::new(),
         };
         Ok((peer, built.answer))
     }
@@ -316,8 +320,8 @@ impl Peer {
             }
         }
         loop {
-            if let Some(report) = self.reports.pop_front() {
-                return Some(PeerEvent::Arrivals(report));
+            if let Some(event) = self.said.pop_front() {
+                return Some(event);
             }
             let TaggedRTCMessage { message, .. } = self.core().poll_read()?;
             if let Some(event) = self.message_event(message) {
@@ -373,11 +377,26 @@ impl Peer {
         self.sender.is_some()
     }
 
-    fn resend(&mut self, nack: &TransportLayerNack) {
-        let Some(sender) = &mut self.sender else { return };
-        match sender.resend(nack) {
-            Ok(again) => self.media.extend(again),
-            Err(error) => tracing::debug!(%error, "retransmission left out"),
+    /// Sends again what of these packets the way has room for. False if nothing but a key frame helps, which is required
+    /// then.
+    pub fn resend(
+        &mut self,
+        nack: &TransportLayerNack,
+        way: &RepairWay,
+        repairs: &mut Repairs,
+        now: Instant,
+    ) -> bool {
+        let Some(sender) = &mut self.sender else { return true };
+        match sender.resend(nack, way, repairs, now) {
+            Ok(Resent { packets, refused }) => {
+                self.media.extend(packets);
+                self.awaits_keyframe |= refused;
+                !refused
+            }
+            Err(error) => {
+                tracing::debug!(%error, "retransmission left out");
+                true
+            }
         }
     }
 
@@ -389,10 +408,9 @@ impl Peer {
             }
             RTCMessage::RtcpPacket(_, packets) => {
                 let reports = packets.iter().filter_map(|p| p.as_any().downcast_ref::<TransportLayerCc>());
-                self.reports.extend(reports.map(Arrivals::from));
-                for nack in packets.iter().filter_map(|p| p.as_any().downcast_ref::<TransportLayerNack>()) {
-                    self.resend(nack);
-                }
+                self.said.extend(reports.map(|report| PeerEvent::Arrivals(report.into())));
+                let nacks = packets.iter().filter_map(|p| p.as_any().downcast_ref::<TransportLayerNack>());
+                self.said.extend(nacks.cloned().map(PeerEvent::Missing));
                 let keyframe = packets
                     .iter()
                     .any(|p| p.as_any().is::<PictureLossIndication>() || p.as_any().is::<FullIntraRequest>());

@@ -220,7 +220,8 @@ fn what_follows_such_a_report_is_heard() {
     let mut rig = Rig::new("a=setup:actpass");
     rig.send();
     rig.says(vec![nack(6)]);
-    assert_eq!(rig.media.iter().filter(|p| p.retransmission).count(), 1);
+    let missing = |rig: &Rig| rig.events.iter().filter(|e| matches!(e, PeerEvent::Missing(_))).count();
+    assert_eq!(missing(&rig), 1);
     rig.says(vec![report(RTX), nack(7)]);
-    assert_eq!(rig.media.iter().filter(|p| p.retransmission).count(), 2);
+    assert_eq!((missing(&rig), rig.reports()), (2, 1));
 }

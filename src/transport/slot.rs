@@ -9,6 +9,7 @@ use super::congestion::Congestion;
 use super::ledger::{Ledger, Sent};
 use super::paths::{Known, Nomination, Path, Paths};
 use super::peer::{Peer, PeerEvent, Transmit};
+use super::repair::{RepairWay, Repairs};
 use super::route::{Way, for_client, kind_of, route};
 use super::send::{Class, SendStage};
 use super::video::{MediaPacket, ROOM};
@@ -31,6 +32,7 @@ pub(super) struct Slot {
     pub known: Known,
     pub ledger: Ledger,
     pub congestion: Congestion,
+    pub repairs: Repairs,
     pub heard_at: Instant,
     pub budget: Bucket,
     pub rtcp_sources: BTreeSet<u32>,
@@ -55,6 +57,7 @@ impl Slot {
             known: Known::default(),
             ledger: Ledger::default(),
             congestion: Congestion::new(now),
+            repairs: Repairs::new(now),
             heard_at: now,
             budget: Bucket::new(DATAGRAMS.0, DATAGRAMS.1, now),
             rtcp_sources: BTreeSet::new(),
@@ -68,9 +71,23 @@ impl Slot {
 
     /// What follows from an event for everybody else.
     pub fn digest(&mut self, event: PeerEvent, now: Instant) -> Option<PeerEvent> {
-        let PeerEvent::Arrivals(report) = event else { return Some(event) };
-        self.congestion.handle(&self.ledger.arrivals(&report), now);
-        self.congestion.news().map(|kbps| PeerEvent::Limit(Some(kbps)))
+        match event {
+            PeerEvent::Arrivals(report) => {
+                self.congestion.handle(&self.ledger.arrivals(&report), now);
+                self.congestion.news().map(|limit| PeerEvent::Limit(Some(limit)))
+            }
+            PeerEvent::Missing(nack) => {
+                let way = RepairWay {
+                    limit_kbps: self.congestion.limit_kbps(),
+                    answers_in: self.congestion.answers_in().max(self.round_trip.unwrap_or_default()),
+                };
+                // What is sent behind a queue too long is no longer wanted when it comes: a key frame follows then.
+                let is_sent =
+                    self.congestion.is_behind(now) || self.peer.resend(&nack, &way, &mut self.repairs, now);
+                (!is_sent).then_some(PeerEvent::KeyframeRequest)
+            }
+            event => Some(event),
+        }
     }
 
     /// Where what the core sends to this pair is to go instead. Checks of the selected pair go with the media: they

@@ -4,12 +4,14 @@
 //! the cost of what is here. It keeps everything else: ICE, DTLS, data channels, RTCP.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rtc::crypto::CryptoError;
 use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 
+use super::repair::{Repair, RepairWay, Repairs};
 use super::srtp::Srtp;
 use crate::turn::CHANNEL_HEADER;
 
@@ -69,6 +71,17 @@ struct Kept {
     marker: bool,
     number: u16,
     payload: Bytes,
+    /// When it was last sent again.
+    again_at: Option<Instant>,
+}
+
+/// What is done about packets that a viewer misses.
+#[derive(Debug, Default)]
+pub struct Resent {
+    /// What is sent again.
+    pub packets: Vec<MediaPacket>,
+    /// True if some of them are not: nothing but a key frame helps.
+    pub refused: bool,
 }
 
 /// See the module.
@@ -106,7 +119,8 @@ impl Video {
     /// # Errors
     /// The cryptographic provider's.
     pub fn send(&mut self, timestamp: u32, marker: bool, payload: &Bytes) -> Sealed<MediaPacket> {
-        let kept = Kept { timestamp, marker, number: self.next_number(), payload: payload.clone() };
+        let kept =
+            Kept { timestamp, marker, number: self.next_number(), payload: payload.clone(), again_at: None };
         let Negotiated { ssrc, payload_type, .. } = self.negotiated;
         let contents = self.seal((ssrc, payload_type), self.next, &kept, &[])?;
         let number = self.told(kept.number);
@@ -120,35 +134,53 @@ impl Video {
         Ok(MediaPacket { contents, number, retransmission: false })
     }
 
-    /// Makes those packets again that a viewer misses, as far as they are still there.
+    /// Makes those packets again that a viewer misses, as far as they are still there and the way has room for them.
     ///
     /// # Errors
     /// The cryptographic provider's.
-    pub fn resend(&mut self, nack: &TransportLayerNack) -> Sealed<Vec<MediaPacket>> {
+    pub fn resend(
+        &mut self,
+        nack: &TransportLayerNack,
+        way: &RepairWay,
+        repairs: &mut Repairs,
+        now: Instant,
+    ) -> Sealed<Resent> {
+        let mut resent = Resent::default();
         if nack.media_ssrc != self.negotiated.ssrc {
-            return Ok(Vec::new());
+            return Ok(resent);
         }
-        let mut again = Vec::new();
         for missing in nack.nacks.iter().flat_map(|pair| pair.into_iter()) {
-            again.extend(self.again(missing)?);
+            let behind = (self.next as u16).wrapping_sub(missing);
+            let at = self.kept.len().checked_sub(behind.into()).filter(|_| behind > 0);
+            let Some(kept) = at.and_then(|at| self.kept.get_mut(at)) else { continue };
+            match repairs.decide(way, kept.again_at, kept.payload.len(), now) {
+                Repair::Send => {
+                    kept.again_at = Some(now);
+                    let kept = kept.clone();
+                    resent.packets.push(self.again(kept, missing, behind)?);
+                }
+                Repair::OnItsWay => {}
+                Repair::Refuse => {
+                    resent.refused = true;
+                    break;
+                }
+            }
         }
-        Ok(again)
+        Ok(resent)
     }
 
-    fn again(&mut self, missing: u16) -> Sealed<Option<MediaPacket>> {
-        let behind = (self.next as u16).wrapping_sub(missing);
-        let at = self.kept.len().checked_sub(behind.into()).filter(|_| behind > 0);
-        let Some(kept) = at.and_then(|at| self.kept.get(at)).cloned() else { return Ok(None) };
+    /// The packet with the number `missing`, which is that far behind the next one.
+    fn again(&mut self, kept: Kept, missing: u16, behind: u16) -> Sealed<MediaPacket> {
         let Some(rtx) = self.negotiated.rtx else {
             // The same bytes as before: other ones under the same number would give the key away (RFC 7714 §8.1).
             let Negotiated { ssrc, payload_type, .. } = self.negotiated;
             let contents = self.seal((ssrc, payload_type), self.next - u64::from(behind), &kept, &[])?;
-            return Ok(Some(MediaPacket { contents, number: None, retransmission: true }));
+            return Ok(MediaPacket { contents, number: None, retransmission: true });
         };
         let kept = Kept { number: self.next_number(), ..kept };
         let contents = self.seal(rtx, self.next_again, &kept, &missing.to_be_bytes())?;
         self.next_again += 1;
-        Ok(Some(MediaPacket { contents, number: self.told(kept.number), retransmission: true }))
+        Ok(MediaPacket { contents, number: self.told(kept.number), retransmission: true })
     }
 
     fn next_number(&mut self) -> u16 {
@@ -213,6 +245,8 @@ impl Video {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rtc::rtcp::transport_feedbacks::transport_layer_nack::NackPair;
     use rtc::rtp::packet::Packet;
     use rtc::shared::marshal::Unmarshal;
@@ -242,6 +276,14 @@ mod tests {
 
     fn payload(n: u32) -> Bytes {
         Bytes::copy_from_slice(&n.to_be_bytes())
+    }
+
+    /// Over a way that has room for all.
+    fn resend(video: &mut Video, nack: &TransportLayerNack) -> Vec<MediaPacket> {
+        let (way, now) = (RepairWay { limit_kbps: None, answers_in: Duration::ZERO }, Instant::now());
+        let resent = video.resend(nack, &way, &mut Repairs::new(now), now).unwrap();
+        assert!(!resent.refused);
+        resent.packets
     }
 
     fn nack(first: u16, more: u16) -> TransportLayerNack {
@@ -277,7 +319,7 @@ mod tests {
         let mut video = video(Some((10, 97)), 65_530);
         (0..20).for_each(|n| drop(video.send(n, false, &payload(n)).unwrap()));
         // The third packet, and the one eight after it, past the wrap; the last of them was never sent.
-        let again = video.resend(&nack(65_532, 1 << 7 | 1 << 15)).unwrap();
+        let again = resend(&mut video, &nack(65_532, 1 << 7 | 1 << 15));
         assert_eq!(again.len(), 3);
         for (i, (packet, n)) in decrypted(&again).into_iter().zip([2_u32, 10, 18]).enumerate() {
             let sent = &again[i];
@@ -292,7 +334,7 @@ mod tests {
         for unknown in
             [nack(65_529, 0), nack(15, 0), nack(5_000, 0), TransportLayerNack { media_ssrc: 8, ..nack(0, 0) }]
         {
-            assert!(video.resend(&unknown).unwrap().is_empty(), "{unknown:?}");
+            assert!(resend(&mut video, &unknown).is_empty(), "{unknown:?}");
         }
     }
 
@@ -302,12 +344,31 @@ mod tests {
         let sent: Vec<MediaPacket> =
             (0..HISTORY as u32 + 100).map(|n| video.send(n, false, &payload(n)).unwrap()).collect();
         assert_eq!(video.kept.len(), HISTORY);
-        assert!(video.resend(&nack(99, 0)).unwrap().is_empty());
-        let again = video.resend(&nack(100, 0)).unwrap();
+        assert!(resend(&mut video, &nack(99, 0)).is_empty());
+        let again = resend(&mut video, &nack(100, 0));
         assert_eq!(again[0].contents, sent[100].contents);
         assert_eq!((again[0].number, again[0].retransmission), (None, true));
         // And the stream goes on where it was.
         let next = video.send(7, false, &payload(7)).unwrap();
         assert_eq!(decrypted([&next])[0].header.sequence_number, HISTORY as u16 + 100);
+    }
+
+    #[test]
+    fn what_the_way_has_no_room_for_is_refused_and_what_is_on_its_way_is_not_sent_once_more() {
+        let mut video = video(Some((10, 97)), 0);
+        let payload = Bytes::from(vec![7; 1_000]);
+        (0..20).for_each(|n| drop(video.send(n, false, &payload).unwrap()));
+        let start = Instant::now();
+        let (mut repairs, now) = (Repairs::new(start), start + Duration::from_secs(1));
+        // 192 kbit/s: a quarter of it for half a second is 3,000 bytes.
+        let way = RepairWay { limit_kbps: Some(192), answers_in: Duration::from_millis(100) };
+        let mut ask = |now| video.resend(&nack(0, 0b1111), &way, &mut repairs, now).unwrap();
+        let resent = ask(now);
+        assert_eq!((resent.packets.len(), resent.refused), (3, true));
+        // A fourth has become possible; the first three are on their way.
+        let resent = ask(now + Duration::from_millis(90));
+        assert_eq!((resent.packets.len(), resent.refused), (0, true));
+        let resent = ask(now + Duration::from_millis(500));
+        assert_eq!((resent.packets.len(), resent.refused), (3, true));
     }
 }

@@ -1,10 +1,11 @@
 //! What viewers say once they are let in: messages and input frames, from several at a time.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use deskgate::frame::{Codec, Size};
-use deskgate::session::{Input, Output, Principal, Session, SessionConfig};
-use deskgate::wire::signal::{ClientMessage, Settings};
+use deskgate::session::{Input, Limit, Output, Principal, RenditionKey, Session, SessionConfig};
+use deskgate::wire::signal::{ClientMessage, Settings, Tier};
 
 use super::script::{self, Step};
 
@@ -26,7 +27,8 @@ pub fn run(data: &[u8]) {
         resizable: true,
     };
     let now = Instant::now();
-    let mut world = World { session: Session::new(config, b"key".to_vec(), now), now, sockets: 0 };
+    let mut world =
+        World { session: Session::new(config, b"key".to_vec(), now), now, sockets: 0, fed: BTreeSet::new() };
     world.handle(Input::Display { size: Size { width: 1_280, height: 720 }, can_resize: true });
     world.join(Principal::controller("a"), hello());
     world.join(Principal::viewer("b"), hello());
@@ -43,6 +45,7 @@ struct World {
     session: Session,
     now: Instant,
     sockets: u64,
+    fed: BTreeSet<RenditionKey>,
 }
 
 impl World {
@@ -72,12 +75,24 @@ impl World {
             9 => Input::Connected { viewer },
             10 => Input::Streaming { viewer, codec: (step.number() & 1 == 0).then_some(codec) },
             11 => {
-                let kbps = (step.number() > 0).then(|| step.number().max(LEAST).into());
-                Input::Limit { viewer, websocket: step.who & 8 != 0, kbps }
+                let kbps: u32 = step.number().max(LEAST).into();
+                let carries = if step.who & 16 == 0 { kbps } else { 2 * kbps };
+                let limit = (step.number() > 0).then_some(Limit { kbps, carries });
+                Input::Limit { viewer, websocket: step.who & 8 != 0, limit }
             }
             12 => Input::Silent { viewer },
             13 => Input::Disconnected { viewer },
-            14 => Input::NeedKeyframe { viewer },
+            14 => {
+                let tier = if step.who & 8 == 0 { Tier::Main } else { Tier::Low };
+                let (key, text) = (RenditionKey { codec, tier }, String::new());
+                match step.number() & 3 {
+                    0 => Input::NoEncoder { key, reason: text },
+                    1 => Input::NeedKeyframe { viewer },
+                    // Only what was asked for begins.
+                    _ if !self.fed.contains(&key) => return,
+                    _ => Input::Encoder { key, name: text, fallback: None },
+                }
+            }
             _ => return self.pass(Duration::from_secs(step.number().into())),
         };
         self.handle(input);
@@ -117,7 +132,16 @@ impl World {
                     assert!((320..=7_680).contains(&width) && (320..=7_680).contains(&height), "{mode:?}");
                     assert!((96..=480).contains(&mode.dpi), "{mode:?}");
                 }
+                Output::Renditions { running, fed } => {
+                    assert!(fed.is_subset(&running), "{running:?} {fed:?}");
+                    self.fed = fed;
+                }
                 _ => {}
+            }
+        }
+        for codec in CODECS {
+            for key in [Tier::Main, Tier::Low].map(|tier| RenditionKey { codec, tier }) {
+                assert!(self.session.watchers(key).count() == 0 || self.fed.contains(&key), "{key:?}");
             }
         }
     }
