@@ -8,8 +8,6 @@ import { Display } from "./lib/desktop.mjs";
 import { Gateway } from "./lib/gateway.mjs";
 import { browser, Viewer, withoutH264 } from "./lib/page.mjs";
 import { folder, Scope, until } from "./lib/run.mjs";
-import { apart } from "./lib/ways.mjs";
-import { startMotion } from "./bench/lib.mjs";
 
 /** Frames of every kind, as the wire's tests have them. */
 const FRAMES = JSON.parse(readFileSync(new URL("../golden/wire/input.json", import.meta.url), "utf8")).map(({ hex }) => hex);
@@ -165,49 +163,4 @@ function forge(frames) {
   const open = window.channels.filter(({ readyState }) => readyState === "open");
   for (const channel of open) for (const frame of frames) channel.send(bytes(frame));
   return open.length * frames.length;
-}
-
-/** What the narrow way carries, kbit/s. */
-const NARROW = 1_000;
-
-for (const [codec, init] of [["H264", undefined], ["VP8", withoutH264]]) {
-  test(`a viewer on a narrow way gets a rendition of its own, and nobody is slowed down: ${codec}`, async (t) => {
-    const scope = new Scope(t);
-    const display = scope.add(await Display.start());
-    startMotion(display);
-    const ends = await apart(scope, display);
-    let slow = await ends.forward(0, NARROW);
-    scope.add({ close: () => slow.close() });
-    const open = async ({ port }) => scope.add(await Viewer.open(ends.chromium, `http://localhost:${port}/`, { init }));
-    const wide = await open(ends.forwarder);
-    await wide.live();
-    const narrow = await open(slow);
-    const renditions = async () => {
-      const { renditions } = await wide.page.evaluate(() => fetch("api/status").then((answer) => answer.json()));
-      return Object.fromEntries(renditions.map(({ codec, tier, bitrateKbps }) => [`${codec} ${tier}`, bitrateKbps]));
-    };
-    await narrow.until("it is in the low tier", ({ stage, facts }) => stage === "live" && facts.status?.tier === "low");
-    const low = `${codec} low`;
-    await until("that tier fits its way", async () => (await renditions())[low] < NARROW, undefined, renditions);
-
-    const frames = async () => {
-      const count = ({ page }) => page.evaluate(() => document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames);
-      return Promise.all([wide, narrow].map(count));
-    };
-    const before = await frames();
-    let now = before;
-    await until("the wide way carries 300 frames more", async () => (now = await frames())[0] >= before[0] + 300);
-    const [shown, followed] = now.map((count, i) => count - before[i]);
-    t.diagnostic(`${followed} frames on the narrow way, ${shown} on the wide one`);
-    // Key frames for its sake, which are what it would get without, are two a second at most.
-    assert.ok(followed > shown / 8, `${followed} of ${shown} frames`);
-    assert.equal((await wide.state()).facts.status.tier, "main");
-    assert.equal((await renditions())[`${codec} main`], 8_000, "the wide way is used as before");
-
-    // The way becomes as wide as the other one.
-    await slow.close();
-    slow = await ends.forward(slow.port);
-    await narrow.until("it is in the main tier", ({ stage, facts }) => stage === "live" && facts.status?.tier === "main");
-    await until("there is no low tier", async () => !(low in (await renditions())), undefined, renditions);
-  });
 }

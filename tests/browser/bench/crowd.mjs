@@ -8,7 +8,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { Display } from "../lib/desktop.mjs";
 import { DESKGATE, Gateway } from "../lib/gateway.mjs";
 import { Program, Scope } from "../lib/run.mjs";
-import { busyCores, note, QUICK, reached, resident, say, spent, startMotion, sum, table, threadTimes } from "./lib.mjs";
+import { busyCores, note, QUICK, reached, resident, say, spent, sum, table, threadTimes } from "./lib.mjs";
 
 const IDLE = QUICK ? [0, 25] : [0, 25, 50, 100];
 const ACTIVE = QUICK ? 20 : 50;
@@ -94,7 +94,7 @@ const cpus = () => readFileSync("/proc/cpuinfo", "utf8").match(/^processor/gm).l
 const scope = new Scope();
 try {
   const display = scope.add(await Display.start());
-  startMotion(display);
+  display.motion();
   await memory(display);
   await rates(display);
 } finally {

@@ -1,11 +1,6 @@
 // What every measure needs: its flags, the middle of numbers, tables, processor time.
 
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import path from "node:path";
-import { fileURLToPath } from "node:url";
-
-/** Draws full-screen motion that costs an encoder much. */
-const MOTION = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../../target/release/examples/motion");
+import { readdirSync, readFileSync } from "node:fs";
 
 /** Few and short measures: a check of the bench rather than a result. */
 export const QUICK = process.argv.includes("--quick");
@@ -56,12 +51,6 @@ export function spent(pid, before) {
 
 /** The sum of an object's values. */
 export const sum = (values) => Object.values(values).reduce((total, value) => total + value, 0);
-
-/** Fills a display with motion, 60 frames a second. */
-export const startMotion = (display) => {
-  if (!existsSync(MOTION)) throw new Error(`${MOTION} is missing: cargo build --release --example motion`);
-  return display.start(MOTION, [display.name, "60"]);
-};
 
 /** Resident memory of a process, MiB. */
 export const resident = (pid) => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1_024;

@@ -12,7 +12,7 @@ import { Display } from "../lib/desktop.mjs";
 import { Viewer } from "../lib/page.mjs";
 import { Scope, until } from "../lib/run.mjs";
 import { POD, wired } from "../lib/ways.mjs";
-import { busyCores, median, note, QUICK, reached, say, spent, startMotion, sum, table, threadTimes } from "./lib.mjs";
+import { busyCores, median, note, QUICK, reached, say, spent, sum, table, threadTimes } from "./lib.mjs";
 
 const ROUNDS = QUICK ? 1 : 4;
 const SECONDS = QUICK ? 4 : 8;
@@ -79,7 +79,7 @@ async function compare(rate) {
   const scope = new Scope();
   try {
     const display = scope.add(await Display.start());
-    startMotion(display);
+    display.motion();
     const settings = Coturn.settings(POD, ["udp", "tcp"]);
     const args = [...settings.args, "--resize", "false", "--bitrate", String(rate), "--encoder", ENCODER];
     const ends = await wired(scope, display, { ...settings, args, beside: Coturn.start });

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { folder, Program, run, until } from "./run.mjs";
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
+const MOTION = path.resolve(HERE, "../../../target/release/examples/motion");
 /** Debian's own: PyGObject is installed for it, not for whatever `python3` a developer has. */
 const PYTHON = "/usr/bin/python3";
 /** Display numbers to look for a free one in. An X server that takes one itself starts at 0. */
@@ -113,6 +114,12 @@ export class Display {
     };
     await grid.show(index);
     return grid;
+  }
+
+  /** Fills the screen with motion that costs an encoder much, 60 frames a second. */
+  motion() {
+    if (!existsSync(MOTION)) throw new Error(`${MOTION} is missing: cargo build --release --example motion`);
+    return this.start(MOTION, [this.name, "60"]);
   }
 
   /** Size of the screen now. */

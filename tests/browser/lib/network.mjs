@@ -91,6 +91,12 @@ export class Namespace {
     for (const family of ["-4", "-6"]) await this.ip(family, "rule", action, "ipproto", "udp", "prohibit");
   }
 
+  /** Sends no more than `kbps` from now on, to whomever; what has to wait longer than so many milliseconds is lost. */
+  async narrow(kbps, ms) {
+    const tbf = ["rate", `${kbps}kbit`, "burst", "8kb", "latency", `${ms}ms`];
+    await run(...this.inside("tc", ["qdisc", "replace", "dev", "nic0", "root", "tbf", ...tbf]));
+  }
+
   /** Processes that run inside. */
   async pids() {
     const pids = (await run("ip", ["netns", "pids", this.name])).trim().split("\n").filter(Boolean);

@@ -79,7 +79,7 @@ export function notices(model: Model): string[] {
   if (!model.signalling) out.push("Control connection lost; the picture goes on while it is set up anew");
   if (status?.fallback) out.push(status.fallback);
   if (status && status.message !== "") out.push(status.message);
-  if (status?.tier === "low") out.push("Fewer bits than others get: the way here carries no more");
+  if (status?.tier === "low") out.push("Fewer bits: the way here carries no more");
   if (prefs.fit === "resize" && status?.canResize === false && !model.exact) {
     out.push("Scaled: this desktop cannot change its size");
   }

@@ -1,0 +1,92 @@
+// What becomes of a picture in full motion when the UDP way to its viewer becomes narrow in mid-stream, and the packets
+// that wait for it are as many as its routers keep. For what a TCP way does see `benches/paths`.
+
+import { setTimeout as pause } from "node:timers/promises";
+import { Display } from "../lib/desktop.mjs";
+import { Viewer } from "../lib/page.mjs";
+import { Scope } from "../lib/run.mjs";
+import { wired } from "../lib/ways.mjs";
+import { note, QUICK, quantile, say, table } from "./lib.mjs";
+
+/** What the way carries, kbit/s, and how long a packet waits for it before it is lost, ms: kept short, usual, far too long. */
+const WAYS = QUICK ? [[3_000, 300]] : [[3_000, 60], [3_000, 300], [1_500, 800], [400, 300]];
+const SECONDS = QUICK ? 12 : 30;
+/** The change itself. */
+const SETTLE = 5;
+
+/** Runs before the page: keeps its connections at hand. */
+function keepConnections() {
+  const Real = window.RTCPeerConnection;
+  window.connections = [];
+  window.RTCPeerConnection = class extends Real {
+    constructor(configuration) {
+      super(configuration);
+      window.connections.push(this);
+    }
+  };
+}
+
+/** Runs in the page: when each frame is shown, from now on. */
+function keepFrames() {
+  window.shown = [performance.now()];
+  const video = document.querySelector("video");
+  const next = (now) => {
+    window.shown.push(now);
+    video.requestVideoFrameCallback(next);
+  };
+  video.requestVideoFrameCallback(next);
+}
+
+/** Runs in the page: the round trip of the last check, ms. */
+async function roundTrip() {
+  const reports = await Promise.all(window.connections.map((connection) => connection.getStats()));
+  const pairs = reports.flatMap((report) => [...report.values()]).filter(({ type, nominated }) => type === "candidate-pair" && nominated);
+  return Math.max(...pairs.map(({ currentRoundTripTime }) => (currentRoundTripTime ?? 0) * 1_000));
+}
+
+async function measure(kbps, ms) {
+  const scope = new Scope();
+  try {
+    const display = scope.add(await Display.start());
+    display.motion();
+    const { gateway, chromium, url } = await wired(scope, display, { args: ["--resize", "false"] });
+    const viewer = scope.add(await Viewer.open(chromium, url, { init: keepConnections }));
+    await viewer.until("the picture comes by UDP", ({ facts }) => facts.status?.path === "udp");
+    await pause(SETTLE * 1_000);
+    const media = async () => (await viewer.page.evaluate(() => fetch("api/status").then((answer) => answer.json()))).media[0];
+    const before = await media();
+    await viewer.page.evaluate(keepFrames);
+    await gateway.namespace.narrow(kbps, ms);
+    const trips = [];
+    for (let second = 0; second < SECONDS; second += 1) {
+      await pause(1_000);
+      if (second >= SETTLE) trips.push(await viewer.page.evaluate(roundTrip));
+    }
+    const [after, shown] = [await media(), await viewer.page.evaluate(() => window.shown)];
+    const gaps = shown.slice(1).map((at, i) => ({ at: at - shown[0], gap: at - shown[i] }));
+    const longest = (of) => Math.max(0, ...of.map(({ gap }) => gap));
+    const settled = gaps.filter(({ at }) => at > SETTLE * 1_000);
+    return {
+      first: longest(gaps.filter(({ at }) => at <= SETTLE * 1_000)),
+      fps: settled.length / (SECONDS - SETTLE),
+      standstill: longest(settled),
+      trip: [quantile(trips, 0.5), Math.max(...trips)],
+      again: (after.retransmissions - before.retransmissions) / (after.packets - before.packets),
+    };
+  } finally {
+    await scope.close();
+  }
+}
+
+const rows = [];
+for (const [kbps, ms] of WAYS) {
+  note(`a UDP way of ${kbps} kbit/s, on which packets wait ${ms} ms at most`);
+  const { first, fps, standstill, trip, again } = await measure(kbps, ms);
+  rows.push([
+    `${kbps} kbit/s, ${ms} ms`, first.toFixed(0), fps.toFixed(1), standstill.toFixed(0), trip.map((n) => n.toFixed(0)).join(", "), `${(again * 100).toFixed(1)} %`,
+  ]);
+}
+say(table([
+  "UDP, full motion at 60 fps, narrow from one moment on to: rate, longest wait", `longest standstill in the first ${SETTLE} s, ms`,
+  "afterwards: frames/s", "longest standstill, ms", "round trip: median, longest, ms", "packets sent again",
+], rows));
