@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Session;
 use super::event::Output;
-use super::tier::{Limit, Place, RenditionKey, Ways, is_far_narrower, is_narrow};
+use super::tier::{Limit, Place, RenditionKey, Ways, counts};
 use super::viewer::Viewer;
 use crate::frame::Codec;
 use crate::wire::signal::Tier;
@@ -166,17 +166,10 @@ impl Session {
             // The wide ways of a main tier stay as wide as they are for a controller that has a tier of its own.
             let decides = key.tier == Tier::Low || self.renditions.no_low_tier.contains_key(&key.codec);
             let controls = controller.filter(|v| decides && v.wants(key)).map(|v| carries(v, most));
-            let reference = controls.or(watching().map(|v| carries(v, most)).max()).unwrap_or(most);
-            let counts = |v: &&Viewer| {
-                let this = carries(v, most);
-                !if key.tier == Tier::Low {
-                    is_far_narrower(this, reference)
-                } else {
-                    is_narrow(this, reference)
-                }
-            };
+            let measure = controls.or(watching().map(|v| carries(v, most)).max()).unwrap_or(most);
             let may = |v: &Viewer| v.limit().map_or(most, |limit| limit.kbps.min(most));
-            let kbps = watching().filter(counts).map(may).min().unwrap_or(most);
+            let counting = watching().filter(|v| counts(key.tier, carries(v, most), measure));
+            let kbps = counting.map(may).min().unwrap_or(most);
             if self.renditions.bitrates.insert(key, kbps) != Some(kbps) {
                 self.outputs.push_back(Output::Bitrate(key, kbps));
             }

@@ -58,14 +58,10 @@ pub struct Ways {
     pub low: Option<u32>,
 }
 
-/// Whether a way is much narrower than the widest.
-pub fn is_narrow(this: u32, widest: u32) -> bool {
-    f64::from(this) < NARROW * f64::from(widest)
-}
-
-/// The same among those that are narrow, for whom there is no third rendition.
-pub fn is_far_narrower(this: u32, widest: u32) -> bool {
-    f64::from(this) < FAR_NARROWER * f64::from(widest)
+/// Whether a rendition takes no more than a way to one of its viewers carries, beside another one that is the measure.
+pub fn counts(tier: Tier, this: u32, measure: u32) -> bool {
+    let least = if tier == Tier::Main { NARROW } else { FAR_NARROWER };
+    f64::from(this) >= least * f64::from(measure)
 }
 
 /// One viewer's place.
@@ -86,7 +82,7 @@ impl Place {
 
     /// Moves it where it belongs; `fell` if its way has just been found to carry less than before. True if it moved.
     pub fn settle(&mut self, ways: &Ways, fell: bool, now: Instant) -> bool {
-        let narrow = is_narrow(ways.this, ways.widest);
+        let narrow = !counts(Tier::Main, ways.this, ways.widest);
         match self.tier {
             Tier::Main if narrow && (fell || !self.on_trial) => self.down(now),
             Tier::Low if self.leaves_at().is_some_and(|at| now >= at) => {
