@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::refine::{Encoded, Refinement};
+use super::refine::{Encoded, KEEP_ALIVE, Refinement};
 
 /// Without a frame for this long, the next change is the first one after idleness.
 const IDLE: Duration = Duration::from_millis(40);
@@ -17,8 +17,6 @@ const IDLE: Duration = Duration::from_millis(40);
 const SLOT_MARGIN: Duration = Duration::from_micros(1_500);
 /// A frame that starts this late still counts for the slot it was meant for: one late wake-up costs no frame.
 const LATE: Duration = Duration::from_millis(4);
-/// A still screen is sent again after this long.
-const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Bounds of what counts as a display's interval: 24 Hz to 500 Hz.
 const DISPLAY_INTERVALS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(2)..=Duration::from_millis(42);
@@ -175,7 +173,7 @@ impl Cadence {
         let due = self.due;
         self.sent(now, self.repeat_due());
         self.due_after_repeat.get_or_insert(due);
-        self.refinement.repeated();
+        self.refinement.repeated(now);
     }
 
     /// The newest access unit of a rendition.

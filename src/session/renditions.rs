@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Session;
 use super::event::Output;
-use super::tier::{Limit, Place, RenditionKey, Ways, counts};
+use super::tier::{Limit, Place, RenditionKey, Ways, least};
 use super::viewer::Viewer;
 use crate::frame::Codec;
 use crate::wire::signal::Tier;
@@ -67,12 +67,9 @@ impl Session {
     fn update(&mut self, fell: Option<u32>, began: Option<RenditionKey>, now: Instant) -> bool {
         self.settle_tiers(fell, now);
         let moved = self.move_viewers();
-        let wanted: BTreeSet<RenditionKey> = self.viewers.values().flat_map(Viewer::renditions).collect();
+        let running: BTreeSet<RenditionKey> = self.viewers.values().flat_map(Viewer::renditions).collect();
         let is_fed = |key: &RenditionKey| self.viewers.values().any(|v| v.wants(*key));
-        let fed: BTreeSet<RenditionKey> = wanted.iter().copied().filter(is_fed).collect();
-        // Who looks away for a moment finds an encoder running when it looks again, but not two.
-        let running: BTreeSet<RenditionKey> =
-            wanted.into_iter().filter(|key| key.tier == Tier::Main || fed.contains(key)).collect();
+        let fed: BTreeSet<RenditionKey> = running.iter().copied().filter(is_fed).collect();
         let changed = (&self.renditions.running, &self.renditions.fed) != (&running, &fed);
         if changed {
             self.report.keep_encoders(&running);
@@ -110,9 +107,14 @@ impl Session {
     /// Finds the tier that everybody's way calls for.
     fn settle_tiers(&mut self, fell: Option<u32>, now: Instant) {
         let most = self.settings.bitrate_kbps;
-        // Nothing is known of another way, nor of one that nothing comes by.
-        let unknown = |v: &&mut Viewer| v.limit().is_none() || v.looks_at().is_none();
-        self.viewers.values_mut().filter(unknown).for_each(|v| v.place = Place::default());
+        for v in self.viewers.values_mut() {
+            if v.limit().is_none() {
+                // Nothing is known of another way.
+                v.place = Place::default();
+            } else if v.looks_at().is_none() {
+                v.place.rest(now);
+            }
+        }
         self.renditions.no_low_tier.retain(|_, until| now < *until);
         let codecs: BTreeSet<Codec> = self.viewers.values().filter_map(Viewer::looks_at).collect();
         for codec in codecs {
@@ -123,7 +125,7 @@ impl Session {
             let looking = || self.viewers.values().filter(|v| v.looks_at() == Some(codec));
             let widest = looking().map(|v| carries(v, most)).max().unwrap_or(most);
             for (&id, v) in self.viewers.iter_mut().filter(|(_, v)| v.looks_at() == Some(codec)) {
-                let ways = Ways { this: carries(v, most), widest, low };
+                let ways = Ways { this: carries(v, most), may: may(v, most), widest, low };
                 if v.place.settle(&ways, fell == Some(id), now) {
                     tracing::info!(viewer = id, tier = ?v.place.tier(), ?ways, "another tier");
                 }
@@ -151,14 +153,14 @@ impl Session {
     /// No encoder is to be had for a low tier: what everybody gets is better than nothing.
     pub(super) fn no_low_tier(&mut self, codec: Codec, now: Instant) {
         self.renditions.no_low_tier.insert(codec, now + NO_LOW_TIER);
-        let of_it = |v: &&mut Viewer| v.looks_at() == Some(codec);
+        let of_it = |v: &&mut Viewer| v.media.codec() == Some(codec) || v.stream == Some(codec);
         self.viewers.values_mut().filter(of_it).for_each(|v| v.place = Place::default());
         self.update_renditions(now);
     }
 
-    /// A rendition takes what the narrowest of its ways may be sent. One that is much narrower than the others, or than the
-    /// controller's, does not count: its viewer skips frames.
-    fn update_bitrates(&mut self) {
+    /// A rendition takes what the narrowest of its ways may be sent, but not much less than the others, or the controller's,
+    /// carry: who cannot follow skips frames.
+    pub(super) fn update_bitrates(&mut self) {
         let most = self.settings.bitrate_kbps;
         let controller = self.control.holder().and_then(|holder| self.viewers.get(&holder));
         for &key in &self.renditions.fed {
@@ -167,14 +169,19 @@ impl Session {
             let decides = key.tier == Tier::Low || self.renditions.no_low_tier.contains_key(&key.codec);
             let controls = controller.filter(|v| decides && v.wants(key)).map(|v| carries(v, most));
             let measure = controls.or(watching().map(|v| carries(v, most)).max()).unwrap_or(most);
-            let may = |v: &Viewer| v.limit().map_or(most, |limit| limit.kbps.min(most));
-            let counting = watching().filter(|v| counts(key.tier, carries(v, most), measure));
-            let kbps = counting.map(may).min().unwrap_or(most);
+            let least = if watching().nth(1).is_some() { least(key.tier, measure) } else { 0.0 };
+            let counting = watching().filter(|v| f64::from(carries(v, most)) >= least);
+            let kbps = counting.map(|v| may(v, most)).min().unwrap_or(most).max(least as u32);
             if self.renditions.bitrates.insert(key, kbps) != Some(kbps) {
                 self.outputs.push_back(Output::Bitrate(key, kbps));
             }
         }
     }
+}
+
+/// What of `most` may be sent to a viewer at the moment, in kbit/s.
+fn may(viewer: &Viewer, most: u32) -> u32 {
+    viewer.limit().map_or(most, |limit| limit.kbps.min(most))
 }
 
 /// What of `most` the way to a viewer carries, in kbit/s.

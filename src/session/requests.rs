@@ -167,6 +167,7 @@ impl Session {
             self.send_ticket(holder);
             self.plan_resize(holder, now);
         }
+        self.update_bitrates();
     }
 
     pub(super) fn send_ticket(&mut self, viewer: u32) {

@@ -52,16 +52,17 @@ pub struct Limit {
 pub struct Ways {
     /// What this one carries.
     pub this: u32,
+    /// What may be sent by it at the moment.
+    pub may: u32,
     /// What the widest one carries.
     pub widest: u32,
     /// What the low tier sends, if there is one.
     pub low: Option<u32>,
 }
 
-/// Whether a rendition takes no more than a way to one of its viewers carries, beside another one that is the measure.
-pub fn counts(tier: Tier, this: u32, measure: u32) -> bool {
-    let least = if tier == Tier::Main { NARROW } else { FAR_NARROWER };
-    f64::from(this) >= least * f64::from(measure)
+/// What a rendition takes at least, whatever one of its viewers' ways carries, if another one's carries `measure`.
+pub fn least(tier: Tier, measure: u32) -> f64 {
+    f64::from(measure) * if tier == Tier::Main { NARROW } else { FAR_NARROWER }
 }
 
 /// One viewer's place.
@@ -82,13 +83,12 @@ impl Place {
 
     /// Moves it where it belongs; `fell` if its way has just been found to carry less than before. True if it moved.
     pub fn settle(&mut self, ways: &Ways, fell: bool, now: Instant) -> bool {
-        let narrow = !counts(Tier::Main, ways.this, ways.widest);
+        let narrow = f64::from(ways.this) < least(Tier::Main, ways.widest);
         match self.tier {
             Tier::Main if narrow && (fell || !self.on_trial) => self.down(now),
             Tier::Low if self.leaves_at().is_some_and(|at| now >= at) => {
                 let wide = f64::from(ways.this) >= WIDE * f64::from(ways.widest);
-                let held_back =
-                    ways.low.is_some_and(|low| f64::from(ways.this) >= HELD_BACK * f64::from(low));
+                let held_back = ways.low.is_some_and(|low| f64::from(ways.may) >= HELD_BACK * f64::from(low));
                 if !wide && !held_back {
                     return false;
                 }
@@ -102,6 +102,13 @@ impl Place {
             Tier::Low => return false,
         }
         true
+    }
+
+    /// Nothing comes by its way: it leaves the low tier when it may.
+    pub fn rest(&mut self, now: Instant) {
+        if self.leaves_at().is_some_and(|at| now >= at) {
+            self.up(now);
+        }
     }
 
     fn up(&mut self, now: Instant) {
@@ -130,7 +137,7 @@ mod tests {
     const WIDEST: u32 = 8_000;
 
     fn ways(this: u32, low: Option<u32>) -> Ways {
-        Ways { this, widest: WIDEST, low }
+        Ways { this, may: this, widest: WIDEST, low }
     }
 
     #[test]

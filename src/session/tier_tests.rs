@@ -114,8 +114,20 @@ fn ways_of_about_the_same_width_share_a_rendition() {
 #[test]
 fn a_way_that_is_sent_less_until_its_queue_is_gone_is_not_narrow_for_that() {
     let mut rig = crowd(2);
-    assert_eq!(rig.drains(2, 3_000, 6_300), [Output::Bitrate(H264, 3_000)]);
+    assert_eq!(rig.drains(2, 3_000, 6_300), [Output::Bitrate(H264, 5_600)], "nor does it slow others down");
     assert_eq!(rig.drains(2, 6_300, 6_300), [Output::Bitrate(H264, 6_300)]);
+    let mut rig = crowd(1);
+    assert_eq!(rig.drains(1, 3_000, 6_300), [Output::Bitrate(H264, 3_000)], "there are none");
+}
+
+#[test]
+fn one_whose_queue_drains_is_not_held_back_by_others() {
+    let mut rig = crowd(2);
+    rig.sinks(2, 900);
+    rig.pass(5_000);
+    assert_eq!(rig.drains(2, 400, 900), [Output::Bitrate(LOW, 400)]);
+    rig.pass(1_000);
+    assert_eq!(rig.watchers(LOW), [2]);
 }
 
 #[test]
@@ -161,8 +173,8 @@ fn another_way_and_one_that_nothing_comes_by_start_over() {
 
     rig.sinks(2, 1_000);
     let away = rig.message(2, ClientMessage::Visibility { visible: false });
-    assert_eq!(renditions(&away).unwrap().0, [H264], "nobody looks at the other one");
-    rig.pass(1_000);
+    assert_eq!(renditions(&away).unwrap(), (vec![H264, LOW], vec![H264]), "it may look again in a moment");
+    assert_eq!(renditions(&rig.pass(5_000)).unwrap().0, [H264], "nobody looks at the other one");
     let back = rig.message(2, ClientMessage::Visibility { visible: true });
     assert_eq!(renditions(&back).unwrap().1, [H264, LOW]);
     assert_eq!(rig.watchers(H264), [1, 2], "a picture at once");

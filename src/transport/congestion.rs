@@ -44,16 +44,11 @@ const TOO_LONG: Duration = Duration::from_millis(250);
 const BASE: Duration = Duration::from_secs(15);
 /// Late packets that come in less than this part of the time over which they were sent come out of no queue.
 const AT_ONCE: f64 = 0.5;
-/// Of the packets of the last second, the part that must be lost for that to be no accident; how many of them are enough to
-/// tell, and over how long. Radio loses a frame's packets together, and that is no more than one of sixty.
-const LOSSY: (f64, usize, Duration) = (0.1, 10, Duration::from_millis(500));
-/// A way that drops what it has no room for loses more than this part when it is full. Then a limit goes back to so much of
-/// what it was before that, once: a way that loses as much all the time is radio.
-const FULL: (f64, f64) = (0.03, 0.95);
-/// What being lossy leaves of the rate, at most once in this time.
+/// Of the packets of the last second, the part that must be lost for that to be no accident; how many packets are enough to
+/// tell; and of how many reports some must be missing: an outage of a moment is told of by one or two.
+const LOSSY: (f64, usize, usize) = (0.1, 10, 3);
+/// What that leaves of the rate, at most once in this time.
 const LOSS: (f64, Duration) = (0.85, Duration::from_secs(1));
-/// Of packets that leave further apart than this, those between were lost for other reasons than that they are too many.
-const STANDSTILL: Duration = Duration::from_millis(200);
 /// So few are recent for longer.
 const FEW: usize = 16;
 /// Packets of [`RECENT`] that are remembered, at most.
@@ -116,8 +111,6 @@ pub struct Congestion {
     base: Base,
     heard: VecDeque<Heard>,
     losses: Losses,
-    /// The last limit under which hardly anything was lost.
-    clean: Option<f64>,
     /// Since when the limit has been beyond what the way was seen to carry.
     past_since: Option<Instant>,
     at: Instant,
@@ -138,7 +131,6 @@ impl Congestion {
             base: Base::new(now),
             heard: VecDeque::new(),
             losses: Losses::default(),
-            clean: None,
             past_since: None,
             at: now,
             lost_at: None,
@@ -203,7 +195,7 @@ impl Congestion {
         let elapsed = now.saturating_duration_since(self.at).min(Duration::from_secs(1)).as_secs_f64();
         self.at = now;
         self.losses.note(all, lost, now);
-        if self.losses.exceed(LOSSY.0, now) {
+        if self.losses.are_no_accident() {
             self.lossy(now);
         }
         self.queue = self.late(now);
@@ -290,18 +282,7 @@ impl Congestion {
     }
 
     fn grow(&mut self, pace: f64, elapsed: f64) {
-        let Some(limit) = self.limit else { return };
-        if self.losses.exceed(FULL.0, self.at) {
-            if let Some(clean) = self.clean.take() {
-                self.limit = Some(limit.min(clean * FULL.1));
-                self.ceiling = Some(clean);
-            }
-            return;
-        }
-        self.clean = Some(limit);
-        if pace <= limit * TESTED {
-            return;
-        }
+        let Some(limit) = self.limit.filter(|limit| pace > limit * TESTED) else { return };
         if self.ceiling.is_some_and(|c| limit >= c * NEAR.1) {
             (self.ceiling, self.past_since) = (None, Some(self.at));
         }
@@ -350,27 +331,21 @@ impl Congestion {
 
     /// Bits a second at which packets arrive, by the clock of the other side.
     fn pace(&self) -> Option<f64> {
-        let (first, last) = (self.heard.front()?.arrived, self.heard.back()?.arrived);
+        self.rate(|h| h.arrived)
+    }
+
+    /// Bits a second at which those that arrived were sent.
+    fn sent_rate(&self) -> Option<f64> {
+        self.rate(|h| h.sent)
+    }
+
+    fn rate(&self, time: impl Fn(&Heard) -> i64) -> Option<f64> {
+        let (first, last) = (time(self.heard.front()?), time(self.heard.back()?));
         // The first one only marks where the time begins.
         let bytes: usize = self.heard.iter().skip(1).map(|h| h.bytes).sum();
-        rate(bytes, last.saturating_sub(first))
+        let span = last.saturating_sub(first).max(0) as f64 / 1e6;
+        (bytes > 0).then(|| bytes as f64 * 8.0 / span.max(SPAN))
     }
-
-    /// Bits a second at which those that arrived were sent, while any did: a moment in which nothing came through tells
-    /// nothing of how much can.
-    fn sent_rate(&self) -> Option<f64> {
-        let gaps = self.heard.iter().zip(self.heard.iter().skip(1));
-        let gaps = gaps.map(|(one, next)| (next.bytes, next.sent.saturating_sub(one.sent)));
-        let short = gaps.filter(|(_, gap)| *gap <= STANDSTILL.as_micros() as i64);
-        let (bytes, span) =
-            short.fold((0, 0), |(bytes, span), (b, gap)| (bytes + b, gap.saturating_add(span)));
-        rate(bytes, span)
-    }
-}
-
-/// Bits a second of so many bytes over so many microseconds.
-fn rate(bytes: usize, span: i64) -> Option<f64> {
-    (bytes > 0).then(|| bytes as f64 * 8.0 / (span.max(0) as f64 / 1e6).max(SPAN))
 }
 
 /// Packets of the last second, by report: how many there were, and how many of them were lost.
@@ -393,10 +368,9 @@ impl Losses {
         }
     }
 
-    fn exceed(&self, part: f64, now: Instant) -> bool {
-        let since = self.reports.front().map_or(now, |(at, ..)| *at);
-        let enough = self.all >= LOSSY.1 && now.saturating_duration_since(since) >= LOSSY.2;
-        enough && self.lost as f64 > part * self.all as f64
+    fn are_no_accident(&self) -> bool {
+        let enough = self.all >= LOSSY.1 && self.lost as f64 > LOSSY.0 * self.all as f64;
+        enough && self.reports.iter().filter(|(_, _, lost)| *lost > 0).count() >= LOSSY.2
     }
 }
 

@@ -245,6 +245,9 @@ impl Peer {
         let timestamp = self.rtp_timestamp(frame.captured_at);
         let Some(sender) = &mut self.sender else { return false };
         self.awaits_keyframe = false;
+        if frame.keyframe {
+            sender.begin_keyframe();
+        }
         let last = frame.payloads.len().saturating_sub(1);
         for (i, payload) in frame.payloads.iter().enumerate() {
             match sender.send(timestamp, i == last, payload) {

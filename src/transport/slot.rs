@@ -22,6 +22,8 @@ use crate::wire::signal::MediaPath;
 const DATAGRAMS: (u32, u32) = (4_000, 4_000);
 /// The longest of them, in bytes: more than any path takes in one piece. What is said in one is bounded by that too.
 const MAX_DATAGRAM: usize = 1_500;
+/// A viewer that asks again after this time is answered again, whatever it says of its way: it gives a packet up some time.
+const LATEST: Duration = Duration::from_millis(500);
 /// RTCP sources of one viewer. `rtc` 0.21 keeps state for each before it checks that the packet is authentic.
 const MAX_RTCP_SOURCES: usize = 64;
 
@@ -79,7 +81,11 @@ impl Slot {
             PeerEvent::Missing(nack) => {
                 let way = RepairWay {
                     limit_kbps: self.congestion.limit_kbps(),
-                    answers_in: self.congestion.answers_in().max(self.round_trip.unwrap_or_default()),
+                    answers_in: self
+                        .congestion
+                        .answers_in()
+                        .max(self.round_trip.unwrap_or_default())
+                        .min(LATEST),
                 };
                 // What is sent behind a queue too long is no longer wanted when it comes: a key frame follows then.
                 let is_sent =

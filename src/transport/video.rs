@@ -93,6 +93,8 @@ pub struct Video {
     next_again: u64,
     /// Transport-wide number of the next packet.
     number: u16,
+    /// The first packet of the last key frame: nothing before it is needed any more.
+    start: u64,
     /// The last packets, up to the one before `next`.
     kept: VecDeque<Kept>,
     packets: u32,
@@ -107,11 +109,17 @@ impl Video {
             negotiated,
             next: sequence.into(),
             next_again: sequence.into(),
+            start: sequence.into(),
             number: 0,
             kept: VecDeque::new(),
             packets: 0,
             octets: 0,
         }
+    }
+
+    /// What follows is a key frame.
+    pub fn begin_keyframe(&mut self) {
+        self.start = self.next;
     }
 
     /// Makes the next packet.
@@ -152,7 +160,8 @@ impl Video {
         for missing in nack.nacks.iter().flat_map(|pair| pair.into_iter()) {
             let behind = (self.next as u16).wrapping_sub(missing);
             let at = self.kept.len().checked_sub(behind.into()).filter(|_| behind > 0);
-            let Some(kept) = at.and_then(|at| self.kept.get_mut(at)) else { continue };
+            let needed = self.next - self.start >= u64::from(behind);
+            let Some(kept) = at.filter(|_| needed).and_then(|at| self.kept.get_mut(at)) else { continue };
             match repairs.decide(way, kept.again_at, kept.payload.len(), now) {
                 Repair::Send => {
                     kept.again_at = Some(now);
@@ -351,6 +360,17 @@ mod tests {
         // And the stream goes on where it was.
         let next = video.send(7, false, &payload(7)).unwrap();
         assert_eq!(decrypted([&next])[0].header.sequence_number, HISTORY as u16 + 100);
+    }
+
+    #[test]
+    fn what_a_key_frame_made_needless_is_not_sent_again() {
+        let mut video = video(Some((10, 97)), 65_534);
+        (0..5).for_each(|n| drop(video.send(n, false, &payload(n)).unwrap()));
+        video.begin_keyframe();
+        (5..8).for_each(|n| drop(video.send(n, false, &payload(n)).unwrap()));
+        let again = resend(&mut video, &nack(0, 0b1_1111));
+        let payloads: Vec<Bytes> = decrypted(&again).into_iter().map(|p| p.payload.slice(2..)).collect();
+        assert_eq!(payloads, [5, 6, 7].map(payload));
     }
 
     #[test]
