@@ -10,8 +10,6 @@ use super::viewer::Viewer;
 use crate::frame::Codec;
 use crate::wire::signal::Tier;
 
-/// How often it is looked whether somebody may leave the low tier.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// For how long a codec has no low tier after no encoder could be had for one.
 const NO_LOW_TIER: Duration = Duration::from_secs(300);
 
@@ -24,7 +22,7 @@ pub(super) struct Renditions {
     fed: BTreeSet<RenditionKey>,
     /// What each of those was last told to take, in kbit/s.
     pub bitrates: BTreeMap<RenditionKey, u32>,
-    /// When to look whether somebody may leave the low tier.
+    /// When somebody may leave the low tier, or there may be one again.
     pub look_at: Option<Instant>,
     /// Codecs that have no low tier, and until when.
     no_low_tier: BTreeMap<Codec, Instant>,
@@ -131,8 +129,10 @@ impl Session {
                 }
             }
         }
-        let anybody = self.viewers.values().any(|v| v.place.tier() == Tier::Low);
-        self.renditions.look_at = anybody.then_some(now + LOOK_EVERY);
+        let stays = self.viewers.values().filter_map(|v| v.place.leaves_at());
+        let looks = stays.chain(self.renditions.no_low_tier.values().copied());
+        // Whatever else lets somebody move is told when it happens.
+        self.renditions.look_at = looks.filter(|at| *at > now).min();
     }
 
     /// Gives viewers what is for them, as soon as it is there: starting an encoder takes its time, and what they had until
