@@ -20,13 +20,24 @@ impl Bucket {
 
     /// Takes one token; false when there is none.
     pub fn take(&mut self, now: Instant) -> bool {
+        self.take_many(1, now)
+    }
+
+    /// Takes so many at once; false, and nothing taken, when there are fewer.
+    pub fn take_many(&mut self, count: u32, now: Instant) -> bool {
         self.tokens = self.level(now);
         self.filled_at = now;
-        if self.tokens < 1.0 {
+        let count = f64::from(count);
+        if self.tokens < count {
             return false;
         }
-        self.tokens -= 1.0;
+        self.tokens -= count;
         true
+    }
+
+    /// Allows so much from the last taking on.
+    pub fn set_rate(&mut self, per_second: u32, burst: u32) {
+        (self.per_second, self.burst) = (per_second.into(), burst.into());
     }
 
     fn level(&self, now: Instant) -> f64 {

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::session::Bucket;
+
 /// Of what a way carries, the part that packets sent again may take.
 const SHARE: f64 = 0.25;
 /// For how long that may be saved up.
@@ -34,14 +36,13 @@ pub enum Repair {
 /// See the module. One for each viewer.
 #[derive(Debug)]
 pub struct Repairs {
-    saved_bytes: f64,
-    saved_at: Instant,
+    bytes: Bucket,
 }
 
 impl Repairs {
     /// Nothing was sent again yet.
     pub fn new(now: Instant) -> Self {
-        Self { saved_bytes: 0.0, saved_at: now }
+        Self { bytes: Bucket::new(0, 0, now) }
     }
 
     /// About a packet of so many bytes that was last sent again then.
@@ -57,14 +58,9 @@ impl Repairs {
         }
         let Some(kbps) = way.limit_kbps else { return Repair::Send };
         let a_second = SHARE * f64::from(kbps) * 125.0;
-        let passed = now.saturating_duration_since(self.saved_at).as_secs_f64();
-        self.saved_bytes = (self.saved_bytes + a_second * passed).min(a_second * SAVED.as_secs_f64());
-        self.saved_at = now;
-        if self.saved_bytes < bytes as f64 {
-            return Repair::Refuse;
-        }
-        self.saved_bytes -= bytes as f64;
-        Repair::Send
+        self.bytes.set_rate(a_second as u32, (a_second * SAVED.as_secs_f64()) as u32);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if self.bytes.take_many(bytes, now) { Repair::Send } else { Repair::Refuse }
     }
 }
 

@@ -17,15 +17,14 @@ test("a UDP way that becomes very narrow carries a picture, and not what was los
   const { gateway, chromium, url } = await wired(scope, display);
   const viewer = scope.add(await Viewer.open(chromium, url));
   await viewer.until("the picture comes by UDP", ({ facts }) => facts.status?.path === "udp");
-  const media = async () => (await viewer.page.evaluate(() => fetch("api/status").then((answer) => answer.json()))).media[0];
+  const media = async () => (await viewer.status()).media[0];
   const before = await media();
   await gateway.namespace.narrow(400, 300);
 
-  const frames = () => viewer.page.evaluate(() => document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames);
-  let [count, at] = [await frames(), performance.now()];
+  let [count, at] = [await viewer.frames(), performance.now()];
   let from = count;
   await until(`${STREAK} frames without a standstill`, async () => {
-    const now = await frames();
+    const now = await viewer.frames();
     if (now > count) [count, at] = [now, performance.now()];
     else if (performance.now() - at > STANDSTILL) from = count;
     return count >= from + STREAK;
@@ -52,17 +51,14 @@ for (const [codec, init] of [["H264", undefined], ["VP8", withoutH264]]) {
     await wide.live();
     const narrow = await open(slow);
     const renditions = async () => {
-      const { renditions } = await wide.page.evaluate(() => fetch("api/status").then((answer) => answer.json()));
+      const { renditions } = await wide.status();
       return Object.fromEntries(renditions.map(({ codec, tier, bitrateKbps }) => [`${codec} ${tier}`, bitrateKbps]));
     };
     await narrow.until("it is in the low tier", ({ stage, facts }) => stage === "live" && facts.status?.tier === "low");
     const low = `${codec} low`;
     await until("that tier fits its way", async () => (await renditions())[low] < NARROW, undefined, renditions);
 
-    const frames = async () => {
-      const count = ({ page }) => page.evaluate(() => document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames);
-      return Promise.all([wide, narrow].map(count));
-    };
+    const frames = () => Promise.all([wide, narrow].map((viewer) => viewer.frames()));
     const before = await frames();
     let now = before;
     await until("the wide way carries 300 frames more", async () => (now = await frames())[0] >= before[0] + 300);

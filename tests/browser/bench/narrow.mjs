@@ -53,7 +53,7 @@ async function measure(kbps, ms) {
     const viewer = scope.add(await Viewer.open(chromium, url, { init: keepConnections }));
     await viewer.until("the picture comes by UDP", ({ facts }) => facts.status?.path === "udp");
     await pause(SETTLE * 1_000);
-    const media = async () => (await viewer.page.evaluate(() => fetch("api/status").then((answer) => answer.json()))).media[0];
+    const media = async () => (await viewer.status()).media[0];
     const before = await media();
     await viewer.page.evaluate(keepFrames);
     await gateway.namespace.narrow(kbps, ms);

@@ -59,7 +59,7 @@ async function measure({ chromium, gateway, neighbour, url }, way) {
     const seen = () => viewer.page.evaluate(() => window.deskgate.stats()?.figures?.path ?? "");
     await until(`the way is ${way.name}`, async () => way.path.test(await seen()), undefined, seen);
     await pause(2_000);
-    const state = async () => (await viewer.page.evaluate(async () => (await fetch("api/status")).json())).media[0];
+    const state = async () => (await viewer.status()).media[0];
     const before = [await state(), threadTimes(gateway.program.pid), threadTimes(neighbour.pid)];
     const began = performance.now();
     await pause(SECONDS * 1_000);

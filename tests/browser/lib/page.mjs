@@ -54,6 +54,16 @@ export class Viewer {
     return this.page.evaluate(() => window.deskgate.state());
   }
 
+  /** The gateway's `/api/status`, asked for as this viewer. */
+  status() {
+    return this.page.evaluate(async () => (await fetch("api/status")).json());
+  }
+
+  /** Frames that the video has shown. */
+  frames() {
+    return this.page.evaluate(() => document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames);
+  }
+
   /** Waits until the state is as wanted. */
   until(what, wanted, deadline = DEADLINE) {
     const probe = async () => {
