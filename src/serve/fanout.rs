@@ -50,7 +50,9 @@ impl Heart {
         }
         // What waits in a stream only gets older: the viewer goes on with a key frame once it has caught up.
         let waits_here = |id| self.parts.net.streams.is_behind(id, now);
-        if self.parts.mux.is_behind(viewer, now) || self.parts.mux.stream_of(viewer).is_some_and(waits_here) {
+        if self.parts.mux.is_behind(viewer, frame.keyframe, now)
+            || self.parts.mux.stream_of(viewer).is_some_and(waits_here)
+        {
             self.parts.mux.require_keyframe(viewer);
             self.parts.metrics.dropped.inc();
             return;
@@ -125,7 +127,7 @@ impl Heart {
             return;
         }
         let (limit, keyframe) = (flow.limit_news(), flow.wants_keyframe());
-        if limit.is_some() {
+        if let Some(limit) = limit {
             self.parts.session.handle(Input::Limit { viewer, websocket: true, limit }, now);
         }
         if keyframe {
@@ -145,7 +147,8 @@ impl Heart {
             return self.send(viewer, &ServerMessage::Error { code: ErrorCode::NoStream, message }, now);
         }
         let Some(socket) = self.sockets.values_mut().find(|s| s.viewer == Some(viewer)) else { return };
-        socket.stream = codec.map(|codec| (codec, Flow::new(now)));
+        let expected = self.parts.session.carried_kbps(viewer);
+        socket.stream = codec.map(|codec| (codec, Flow::new(expected, now)));
         tracing::info!(viewer, codec = codec.map(Codec::name), "video on the WebSocket");
         self.parts.session.handle(Input::Streaming { viewer, codec }, now);
     }

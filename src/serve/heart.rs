@@ -362,7 +362,10 @@ impl Heart {
     fn peer_event(&mut self, viewer: u32, event: PeerEvent) {
         let now = Instant::now();
         let input = match event {
-            PeerEvent::Connected => Input::Connected { viewer },
+            PeerEvent::Connected => {
+                let limit = self.parts.mux.expect(viewer, self.parts.session.carried_kbps(viewer));
+                Input::Connected { viewer, limit }
+            }
             PeerEvent::Failed(reason) => {
                 tracing::info!(viewer, reason, "media ended");
                 self.parts.mux.remove(viewer);

@@ -65,6 +65,8 @@ pub enum Input {
     Connected {
         /// To whom.
         viewer: u32,
+        /// What the way is expected to carry; none where nothing is known of it.
+        limit: Option<Limit>,
     },
     /// Media takes this way now.
     Path {
@@ -96,8 +98,8 @@ pub enum Input {
         viewer: u32,
         /// Its WebSocket, not WebRTC.
         websocket: bool,
-        /// How much; nothing where no limit has shown.
-        limit: Option<Limit>,
+        /// How much.
+        limit: Limit,
     },
     /// A decoder needs a key frame.
     NeedKeyframe {

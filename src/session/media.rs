@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Session;
 use super::event::Output;
-use super::tier::RenditionKey;
+use super::tier::{Limit, RenditionKey};
 use super::viewer::Media;
 use crate::frame::Codec;
 
@@ -16,12 +16,25 @@ impl Session {
         if v.stream.is_none() {
             (v.seq, v.relative) = (None, None);
         }
-        v.media_limit = None;
         self.set_media(viewer, Media::Connecting(codec), now);
     }
 
-    pub(super) fn connected(&mut self, viewer: u32, now: Instant) {
-        let Some(codec) = self.viewers.get(&viewer).and_then(|v| v.media.codec()) else { return };
+    /// What the way that carried a viewer's picture so far was seen to carry, in kbit/s: its next one is likely to go
+    /// through the same narrow place.
+    pub fn carried_kbps(&self, viewer: u32) -> Option<u32> {
+        Some(self.carried(viewer)?.carries)
+    }
+
+    /// The same, as the limit that the next one begins with.
+    pub(super) fn carried(&self, viewer: u32) -> Option<Limit> {
+        let Limit { carries, .. } = self.viewers.get(&viewer)?.limit()?;
+        Some(Limit { kbps: carries, carries })
+    }
+
+    pub(super) fn connected(&mut self, viewer: u32, limit: Option<Limit>, now: Instant) {
+        let Some(v) = self.viewers.get_mut(&viewer) else { return };
+        let Some(codec) = v.media.codec() else { return };
+        v.media_limit = limit;
         self.set_media(viewer, Media::Connected(codec), now);
         // Key frames of the last moments went to nobody: the first one who looks need not wait for the ration.
         let key = self.viewers.get(&viewer).map(|v| RenditionKey { codec, tier: v.tier });

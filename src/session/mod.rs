@@ -161,7 +161,7 @@ impl Session {
             Input::Frame { viewer, bytes } => return self.input_frame(viewer, &bytes, now),
             Input::Closed { socket } => self.closed(socket, now),
             Input::Answered { viewer, codec } => self.answered(viewer, codec, now),
-            Input::Connected { viewer } => self.connected(viewer, now),
+            Input::Connected { viewer, limit } => self.connected(viewer, limit, now),
             Input::Path { viewer, path } => {
                 if let Some(v) = self.viewers.get_mut(&viewer) {
                     v.path = Some(path);
@@ -355,7 +355,7 @@ impl Session {
     ) -> bool {
         let Some(viewer) = self.viewers.get_mut(&id) else { return false };
         let replaced = viewer.socket.replace(socket);
-        viewer.stream = None;
+        viewer.stop_streaming();
         viewer.principal = principal;
         viewer.visible = visible;
         viewer.viewport = viewport;
@@ -422,7 +422,7 @@ impl Session {
             return;
         };
         viewer.socket = None;
-        viewer.stream = None;
+        viewer.stop_streaming();
         if viewer.is_gone() {
             viewer.gone_at = Some(now);
             self.release_held(id);

@@ -30,8 +30,12 @@ pub(super) struct Renditions {
 
 impl Session {
     pub(super) fn streaming(&mut self, viewer: u32, codec: Option<Codec>, now: Instant) {
+        let carried = self.carried(viewer);
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
-        (v.stream, v.stream_limit) = (codec, None);
+        match codec {
+            Some(_) => (v.stream, v.stream_limit) = (codec, carried),
+            None => v.stop_streaming(),
+        }
         if codec.is_some() && self.control.holder() == Some(viewer) {
             self.unlock_phase();
         }
@@ -91,11 +95,11 @@ impl Session {
     }
 
     /// A way carries so much from now on.
-    pub(super) fn limit(&mut self, viewer: u32, websocket: bool, limit: Option<Limit>, now: Instant) {
+    pub(super) fn limit(&mut self, viewer: u32, websocket: bool, limit: Limit, now: Instant) {
         let Some(v) = self.viewers.get_mut(&viewer) else { return };
         let carried = |v: &Viewer| v.limit().map_or(u32::MAX, |limit| limit.carries);
         let before = carried(v);
-        *(if websocket { &mut v.stream_limit } else { &mut v.media_limit }) = limit;
+        *(if websocket { &mut v.stream_limit } else { &mut v.media_limit }) = Some(limit);
         let fell = carried(v) < before;
         if self.update(fell.then_some(viewer), None, now) {
             self.tell_status();

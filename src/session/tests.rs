@@ -59,7 +59,7 @@ impl Rig {
 
     pub fn watch(&mut self, viewer: u32, codec: Codec) -> Vec<Output> {
         self.session.handle(Input::Answered { viewer, codec }, self.now);
-        self.session.handle(Input::Connected { viewer }, self.now);
+        self.session.handle(Input::Connected { viewer, limit: None }, self.now);
         self.drain()
     }
 
@@ -310,7 +310,7 @@ fn a_silent_viewer_is_paused_and_goes_on_when_it_is_heard_again() {
     rig.session.handle(Input::Silent { viewer: 1 }, rig.now);
     assert_eq!(renditions(&rig.drain()).unwrap().1, []);
     rig.pass(60_000);
-    rig.session.handle(Input::Connected { viewer: 1 }, rig.now);
+    rig.session.handle(Input::Connected { viewer: 1, limit: None }, rig.now);
     assert_eq!(renditions(&rig.drain()).unwrap().1, [H264]);
     rig.session.handle(Input::Closed { socket: 1 }, rig.now);
     rig.session.handle(Input::Silent { viewer: 1 }, rig.now);

@@ -22,7 +22,7 @@ impl Rig {
 
     /// A way that may be sent less than it carries at the moment.
     fn drains(&mut self, viewer: u32, kbps: u32, carries: u32) -> Vec<Output> {
-        let limit = Some(Limit { kbps, carries });
+        let limit = Limit { kbps, carries };
         self.session.handle(Input::Limit { viewer, websocket: false, limit }, self.now);
         self.drain()
     }
@@ -164,13 +164,47 @@ fn who_leaves_the_low_tier_keeps_its_picture_until_the_main_one_is_encoded_again
 }
 
 #[test]
-fn another_way_and_one_that_nothing_comes_by_start_over() {
+fn what_one_way_carried_the_next_one_begins_with() {
     let mut rig = crowd(2);
     rig.sinks(2, 1_000);
-    rig.session.handle(Input::Limit { viewer: 2, websocket: false, limit: None }, rig.now);
-    assert_eq!(renditions(&rig.drain()).unwrap().0, [H264], "it may be wide");
-    assert_eq!(rig.watchers(H264), [1, 2]);
+    rig.session.handle(Input::Answered { viewer: 2, codec: Codec::H264 }, rig.now);
+    rig.session.handle(Input::Connected { viewer: 2, limit: rig.session.carried(2) }, rig.now);
+    rig.drain();
+    assert_eq!((rig.watchers(LOW), rig.rate(LOW)), (vec![2], 1_000), "a new peer connection");
 
+    rig.session.handle(Input::Answered { viewer: 2, codec: Codec::H264 }, rig.now);
+    rig.session.handle(Input::Streaming { viewer: 2, codec: Some(Codec::H264) }, rig.now);
+    let limit = Limit { kbps: 400, carries: 600 };
+    rig.session.handle(Input::Limit { viewer: 2, websocket: true, limit }, rig.now);
+    assert_eq!(rig.session.carried_kbps(2), Some(600));
+    rig.session.handle(Input::Connected { viewer: 2, limit: rig.session.carried(2) }, rig.now);
+    rig.drain();
+    assert_eq!((rig.watchers(LOW), rig.rate(LOW)), (vec![2], 600), "after its WebSocket");
+}
+
+#[test]
+fn a_way_that_comes_back_has_its_own_limit_and_a_stream_leaves_its_limit_to_what_follows() {
+    let mut rig = crowd(2);
+    rig.limit(2, 8_000);
+    rig.session.handle(Input::Silent { viewer: 2 }, rig.now);
+    rig.session.handle(Input::Streaming { viewer: 2, codec: Some(Codec::H264) }, rig.now);
+    let limit = Limit { kbps: 600, carries: 600 };
+    rig.session.handle(Input::Limit { viewer: 2, websocket: true, limit }, rig.now);
+    let own = Limit { kbps: 7_000, carries: 7_000 };
+    rig.session.handle(Input::Connected { viewer: 2, limit: Some(own) }, rig.now);
+    rig.session.handle(Input::Streaming { viewer: 2, codec: None }, rig.now);
+    assert_eq!(rig.session.carried_kbps(2), Some(7_000));
+
+    rig.session.handle(Input::Disconnected { viewer: 2 }, rig.now);
+    rig.session.handle(Input::Streaming { viewer: 2, codec: Some(Codec::H264) }, rig.now);
+    rig.session.handle(Input::Limit { viewer: 2, websocket: true, limit }, rig.now);
+    rig.session.handle(Input::Closed { socket: 2 }, rig.now);
+    assert_eq!(rig.session.carried_kbps(2), Some(600));
+}
+
+#[test]
+fn who_looks_away_has_its_tier_for_a_while() {
+    let mut rig = crowd(2);
     rig.sinks(2, 1_000);
     let away = rig.message(2, ClientMessage::Visibility { visible: false });
     assert_eq!(renditions(&away).unwrap(), (vec![H264, LOW], vec![H264]), "it may look again in a moment");

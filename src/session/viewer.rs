@@ -145,9 +145,19 @@ impl Viewer {
         }
     }
 
-    /// What the way that carries its picture takes; none where no limit has shown.
+    /// Its WebSocket carries no picture any more. What it carried is remembered until something else is known.
+    pub fn stop_streaming(&mut self) {
+        let limit = self.stream_limit.take().filter(|_| self.stream.is_some());
+        self.stream = None;
+        if !matches!(self.media, Media::Connected(_)) && limit.is_some() {
+            self.media_limit = limit;
+        }
+    }
+
+    /// What the way that carries its picture takes, or did last; none where no limit has shown.
     pub fn limit(&self) -> Option<Limit> {
-        if matches!(self.media, Media::Connected(_)) { self.media_limit } else { self.stream_limit }
+        let by_stream = self.stream.is_some() && !matches!(self.media, Media::Connected(_));
+        if by_stream { self.stream_limit } else { self.media_limit }
     }
 
     /// What is encoded on its account, looking or not: what it gets, and what it is to get.

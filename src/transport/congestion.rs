@@ -29,6 +29,9 @@ const USED: f64 = 0.9;
 const LEAST: f64 = 250e3;
 /// Growth in a second: near what the way was seen to carry, and elsewhere.
 const GROWTH: (f64, f64) = (1.06, 1.6);
+/// Growth in a second of a limit that another way had, tested or not, until it is past all that encoders are asked for.
+const UNCONFIRMED: f64 = 2.0;
+const ANYTHING: f64 = 100e6;
 /// Past what it was seen to carry, which may have been too little, from the one to the other in this time.
 const FASTER: Duration = Duration::from_secs(8);
 /// What "near" means, of what it was seen to carry. Past it, that is forgotten.
@@ -40,6 +43,15 @@ const TESTED: f64 = 0.5;
 const LONGER: (Duration, f64, f64) = (Duration::from_secs(2), 0.7, 1.3);
 /// Nothing is sent behind a queue this long: it would only be older.
 const TOO_LONG: Duration = Duration::from_millis(250);
+/// What was heard longer ago than this, and than what waited then took, says nothing of what is on its way.
+const STALE: Duration = Duration::from_secs(1);
+/// A way by which nothing was heard for this long, from its start, gets no more until something is: it may be full of what
+/// came before.
+const UNHEARD_OF: Duration = Duration::from_millis(300);
+/// For this long at most: nobody may be there to tell.
+const GIVEN_UP: Duration = Duration::from_secs(3);
+/// So many packets, and over such a time, tell what a way seems to carry before a queue is seen.
+const TRAIN: (usize, Duration) = (5, Duration::from_millis(30));
 /// The least delay is that of the last one to two of these.
 const BASE: Duration = Duration::from_secs(15);
 /// Late packets that come in less than this part of the time over which they were sent come out of no queue.
@@ -105,11 +117,19 @@ pub struct Congestion {
     limit: Option<f64>,
     /// What the way was last seen to carry, bits a second.
     ceiling: Option<f64>,
+    /// What it was expected to carry before anything was seen of it.
+    expected: Option<f64>,
     draining: Option<Draining>,
     queue: Duration,
     answers_in: Duration,
+    /// The least of that.
+    quickest: Base,
     base: Base,
     heard: VecDeque<Heard>,
+    /// Nothing was heard of it yet.
+    is_silent: bool,
+    /// Enough was heard to see a queue by.
+    is_known: bool,
     losses: Losses,
     /// Since when the limit has been beyond what the way was seen to carry.
     past_since: Option<Instant>,
@@ -125,17 +145,50 @@ impl Congestion {
             epoch: now,
             limit: None,
             ceiling: None,
+            expected: None,
             draining: None,
             queue: Duration::ZERO,
             answers_in: Duration::ZERO,
+            quickest: Base::new(now),
             base: Base::new(now),
             heard: VecDeque::new(),
+            is_silent: true,
+            is_known: false,
             losses: Losses::default(),
             past_since: None,
             at: now,
             lost_at: None,
             told: None,
         }
+    }
+
+    /// A way that is expected to carry so many kbit/s, for now; none where nothing is known of it.
+    pub fn expecting(kbps: Option<u32>, now: Instant) -> Self {
+        let expected = kbps.map(|kbps| f64::from(kbps) * 1e3);
+        Self { limit: expected, expected, ..Self::new(now) }
+    }
+
+    /// The same of a way that has just been taken, if it has shown no limit of its own. Gives its limit, which is told
+    /// by that.
+    pub fn expect(&mut self, kbps: Option<u32>) -> Option<Limit> {
+        if self.limit.is_none() {
+            self.expected = kbps.map(|kbps| f64::from(kbps) * 1e3);
+            self.limit = self.expected;
+        }
+        self.told = self.limit_kbps();
+        Some(Limit { kbps: self.told?, carries: self.carries_kbps()? })
+    }
+
+    /// What another path may be expected to carry, kbit/s, which perhaps begins behind what waits on this one; nothing where
+    /// this one has shown no limit.
+    pub fn bequest_kbps(&self) -> Option<u32> {
+        if self.draining.is_some() { self.limit_kbps() } else { self.carries_kbps() }
+    }
+
+    /// What another way to the same viewer may be expected to carry, kbit/s; nothing where this one has shown no limit.
+    pub fn carries_kbps(&self) -> Option<u32> {
+        let limit = self.limit?;
+        Some((self.ceiling.map_or(limit, |carries| limit.max(carries * USED)) / 1e3) as u32)
     }
 
     /// What may be sent, in kbit/s; nothing where no limit has shown.
@@ -147,7 +200,7 @@ impl Congestion {
     pub fn news(&mut self) -> Option<Limit> {
         let kbps = self.limit_kbps()?;
         let changed = self.told.is_none_or(|told| told.abs_diff(kbps).saturating_mul(STEP) > told);
-        let carries = self.ceiling.map_or(0, |carries| (carries * USED / 1e3) as u32).max(kbps);
+        let carries = self.carries_kbps()?;
         changed.then(|| Limit { kbps: *self.told.insert(kbps), carries })
     }
 
@@ -161,20 +214,50 @@ impl Congestion {
         self.answers_in
     }
 
-    /// True while what is sent now would wait so long that it had better be left out. What waits is carried away in the
-    /// meantime.
-    pub fn is_behind(&self, now: Instant) -> bool {
-        let since = now.saturating_duration_since(self.at);
-        self.draining.is_some_and(|draining| {
-            self.queue.saturating_sub(since) > TOO_LONG
-                || draining.paused_until.is_some_and(|until| now < until)
-        })
+    /// True while what is sent now would wait so long that it had better be left out, with so many bytes on their way of
+    /// which nothing was heard yet, the first of them sent at that time. What waits is carried away in the meantime.
+    pub fn is_behind(&self, unheard: usize, since: Instant, now: Instant) -> bool {
+        if self.draining.and_then(|draining| draining.paused_until).is_some_and(|until| now < until) {
+            return true;
+        }
+        let silent = now.saturating_duration_since(since);
+        if self.is_silent && unheard > 0 && silent > UNHEARD_OF {
+            return silent <= GIVEN_UP;
+        }
+        // Reports get lost as well.
+        if !self.is_silent && now.saturating_duration_since(self.at) > self.queue.max(STALE) {
+            return false;
+        }
+        let carries = match self.draining {
+            Some(draining) => Some(draining.carries),
+            None if self.is_known => None,
+            None => self.first_pace().or(self.expected),
+        };
+        let there_and_back = Duration::from_micros(self.quickest.least().unwrap_or_default().max(0) as u64);
+        let room = |bits: f64| bits.max(LEAST) * (there_and_back + TOO_LONG).as_secs_f64();
+        carries.is_some_and(|bits| unheard as f64 * 8.0 > room(bits))
+    }
+
+    /// What a way seems to carry of which too little was heard to see a queue by: the pace of packets that left together and
+    /// came one by one.
+    fn first_pace(&self) -> Option<f64> {
+        let (first, last) = (self.heard.front()?, self.heard.back()?);
+        if self.heard.len() < TRAIN.0 {
+            return None;
+        }
+        let (left, came) = (between(first.sent, last.sent), between(first.arrived, last.arrived));
+        if came >= TRAIN.1.max(2 * left) { self.pace() } else { None }
     }
 
     /// Takes what was heard of packets, in the order in which they were sent.
     pub fn handle(&mut self, arrivals: &[Arrival], now: Instant) {
         // What left before this way was taken says nothing of it.
-        let of_this_way = || arrivals.iter().filter(|a| a.sent >= self.epoch);
+        let epoch = self.epoch;
+        let of_this_way = || arrivals.iter().filter(|a| a.sent >= epoch);
+        if of_this_way().next().is_none() {
+            return;
+        }
+        self.is_silent = false;
         // Nor does what left before less was sent say that this is still too much.
         let since = self.lost_at.unwrap_or(self.epoch);
         let (all, lost) = of_this_way()
@@ -189,9 +272,16 @@ impl Congestion {
         heard.iter().for_each(|h| self.base.note(h.delay(), now));
         if let Some(last) = of_this_way().rfind(|a| a.arrived_us.is_some()) {
             self.answers_in = now.saturating_duration_since(last.sent);
+            self.quickest.note(self.answers_in.as_micros() as i64, now);
         }
+        let overtaken = |last: &Heard| heard.first().is_some_and(|first| first.sent < last.sent);
+        let is_out_of_order = self.heard.back().is_some_and(overtaken);
         self.heard.extend(heard);
+        if is_out_of_order {
+            self.heard.make_contiguous().sort_by_key(|h| h.sent);
+        }
         self.forget(now);
+        self.is_known |= self.heard.front().is_some_and(|first| self.is_steady_from(first));
         let elapsed = now.saturating_duration_since(self.at).min(Duration::from_secs(1)).as_secs_f64();
         self.at = now;
         self.losses.note(all, lost, now);
@@ -206,8 +296,9 @@ impl Congestion {
     fn forget(&mut self, now: Instant) {
         while let Some(first) = self.heard.front() {
             let age = now.saturating_duration_since(first.at);
-            // On a very narrow way the last few are all that there is.
-            let recent = age <= RECENT || (self.heard.len() <= FEW && age <= 12 * RECENT);
+            let too_little =
+                self.heard.len() <= FEW || self.heard.get(1).is_none_or(|h| !self.is_steady_from(h));
+            let recent = age <= RECENT || (too_little && age <= 12 * RECENT);
             if recent && self.heard.len() <= MAX_PACKETS {
                 break;
             }
@@ -215,10 +306,16 @@ impl Congestion {
         }
     }
 
+    /// Whether what was heard from this on covers more than a moment.
+    fn is_steady_from(&self, first: &Heard) -> bool {
+        let Some(last) = self.heard.back() else { return false };
+        // On a narrow way what was sent in a moment arrives over a long time.
+        between(first.sent, last.sent).max(between(first.arrived, last.arrived) / 2) >= STEADY
+    }
+
     /// How long everything waits that was sent of late; no news unless it was enough to tell.
     fn late(&self, now: Instant) -> Duration {
-        let (Some(base), Some(last)) = (self.base.least(), self.heard.back()) else { return Duration::ZERO };
-        let between = |from: i64, to: i64| Duration::from_micros(to.saturating_sub(from).max(0) as u64);
+        let Some(base) = self.base.least() else { return Duration::ZERO };
         let (mut count, mut least, mut enough) = (0, i64::MAX, false);
         for heard in self.heard.iter().rev() {
             if enough && now.saturating_duration_since(heard.at) > RECENT {
@@ -226,9 +323,7 @@ impl Congestion {
             }
             count += 1;
             least = least.min(heard.delay());
-            // On a narrow way what was sent in a moment arrives over a long time.
-            let span = between(heard.sent, last.sent).max(between(heard.arrived, last.arrived) / 2);
-            enough = count >= LATE && span >= STEADY;
+            enough = count >= LATE && self.is_steady_from(heard);
         }
         let waits = between(base, least);
         // Too little to see a queue by may be enough to see that there is none any more.
@@ -253,6 +348,7 @@ impl Congestion {
                 let stays = (LONGER.1..=LONGER.2).contains(&parts);
                 if stays && draining.paused_until.is_some() {
                     self.base.renew(now);
+                    self.quickest.renew(now);
                     (self.draining, self.ceiling, self.queue) = (None, None, Duration::ZERO);
                 } else {
                     // Encoders do not go below some rate. A pause tells a queue, which is gone after it, from a longer way.
@@ -271,6 +367,7 @@ impl Congestion {
     }
 
     fn drain(&mut self, carries: f64, now: Instant) {
+        self.expected = None;
         self.draining = Some(Draining { carries, since: now, length: self.queue, paused_until: None });
         self.hold_back(carries);
     }
@@ -282,6 +379,12 @@ impl Congestion {
     }
 
     fn grow(&mut self, pace: f64, elapsed: f64) {
+        if self.expected.is_some() {
+            // Nothing of this way itself speaks for a limit.
+            self.limit = self.limit.map(|limit| limit * UNCONFIRMED.powf(elapsed));
+            self.expected = self.expected.filter(|_| self.limit < Some(ANYTHING));
+            return;
+        }
         let Some(limit) = self.limit.filter(|limit| pace > limit * TESTED) else { return };
         if self.ceiling.is_some_and(|c| limit >= c * NEAR.1) {
             (self.ceiling, self.past_since) = (None, Some(self.at));
@@ -302,6 +405,7 @@ impl Congestion {
             return;
         }
         self.lost_at = Some(now);
+        self.expected = None;
         self.losses = Losses::default();
         let Some(rate) = self.sent_rate() else { return };
         let rate = self.limit.map_or(rate, |limit| limit.min(rate));
@@ -346,6 +450,11 @@ impl Congestion {
         let span = last.saturating_sub(first).max(0) as f64 / 1e6;
         (bytes > 0).then(|| bytes as f64 * 8.0 / span.max(SPAN))
     }
+}
+
+/// Time between two moments of one clock, in microseconds; none where they are the wrong way round.
+fn between(from: i64, to: i64) -> Duration {
+    Duration::from_micros(to.saturating_sub(from).max(0) as u64)
 }
 
 /// Packets of the last second, by report: how many there were, and how many of them were lost.

@@ -4,8 +4,10 @@ const MOST: u32 = 8_000;
 /// Of the network itself, and of its clock.
 const WAY_US: i64 = 20_000;
 const OFFSET_US: i64 = 7_000_000_000;
+/// Bytes of a packet.
+const PACKET: usize = 1_150;
 
-/// An encoder that keeps to the limit, a link with a queue as long as it takes, reports ten times a second.
+/// An encoder that keeps to the limit, a link with a queue as long as it takes, reports ten times a second or as said.
 struct Rig {
     start: Instant,
     us: i64,
@@ -14,6 +16,7 @@ struct Rig {
     free: i64,
     pending: Vec<Arrival>,
     reported: i64,
+    report_every: i64,
     longest: i64,
     /// Whether what is sent at that time is lost.
     loses: fn(i64) -> bool,
@@ -30,6 +33,7 @@ impl Rig {
             free: 0,
             pending: Vec::new(),
             reported: 0,
+            report_every: 100_000,
             longest: 0,
             loses: |_| false,
         }
@@ -45,16 +49,18 @@ impl Rig {
         self.longest = 0;
         while self.us < end {
             let kbps = demand.min(self.congestion.limit_kbps().unwrap_or(u32::MAX));
-            let size = (kbps * 1_000 / 8 / 60) as usize;
-            self.free = self.free.max(self.us) + size as i64 * 8_000 / i64::from(link);
-            bytes += size;
+            let frame = (kbps * 1_000 / 8 / 60) as usize;
+            bytes += frame;
+            for from in (0..frame).step_by(PACKET) {
+                let size = PACKET.min(frame - from);
+                self.free = self.free.max(self.us) + size as i64 * 8_000 / i64::from(link);
+                let arrived = self.free + WAY_US + late(self.us) + OFFSET_US;
+                let arrived_us = (!(self.loses)(self.us)).then_some(arrived);
+                self.pending.push(Arrival { sent: self.at(self.us), arrived_us, bytes: size });
+            }
             self.longest = self.longest.max(self.free - self.us);
-            let arrived = self.free + WAY_US + late(self.us) + OFFSET_US;
-            let arrived_us = (!(self.loses)(self.us)).then_some(arrived);
-            let arrival = Arrival { sent: self.at(self.us), arrived_us, bytes: size };
-            self.pending.push(arrival);
             self.us += 16_667;
-            if self.us - self.reported >= 100_000 {
+            if self.us - self.reported >= self.report_every {
                 self.report();
             }
         }
@@ -90,11 +96,38 @@ fn a_narrow_way_is_used_and_its_queue_stays_short() {
 }
 
 #[test]
+fn a_queue_is_seen_at_once_however_wide_the_way_is() {
+    for link in [300, 500, 700, 1_000, 1_500, 2_000, 3_000, 4_000, 6_000] {
+        for report_every in [20_000, 50_000, 100_000, 250_000] {
+            let mut rig = Rig { report_every, ..Rig::new() };
+            let (_, longest) = rig.run(10, MOST, link, |_| 0);
+            // Until the first late packets are told of, all is sent; and some queue there must be to see it by.
+            let sent_until = 450_000 + 2 * report_every;
+            let excess = sent_until * i64::from(MOST - link) / i64::from(link);
+            let most = LONG + Duration::from_micros(excess as u64);
+            assert!(
+                longest < most,
+                "{link} kbit/s, reports each {report_every} us: {longest:?}, not below {most:?}"
+            );
+            let limit = rig.congestion.limit_kbps();
+            assert!(
+                limit.is_some_and(|limit| limit < link * 4 / 3),
+                "{link} kbit/s, reports each {report_every} us: {limit:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_way_that_gets_wider_is_found_out_and_one_that_narrows_too() {
     let mut rig = Rig::new();
     rig.run(10, MOST, 3_000, |_| 0);
     rig.run(30, MOST, 50_000, |_| 0);
-    assert!(rig.congestion.limit_kbps().is_some_and(|limit| limit > MOST), "{:?}", rig.congestion);
+    assert!(
+        rig.congestion.limit_kbps().is_some_and(|limit| limit > MOST),
+        "{:?}",
+        rig.congestion.limit_kbps()
+    );
     let (_, longest) = rig.run(10, MOST, 1_000, |_| 0);
     assert!(longest < Duration::from_secs(4), "{longest:?}");
     let (used, longest) = rig.run(30, MOST, 1_000, |_| 0);
@@ -142,14 +175,18 @@ fn radio_that_loses_a_frame_now_and_then_is_no_narrow_way() {
     // Every twentieth frame, and some of those that follow.
     let mut rig = Rig { loses: |us| us / 16_667 % 20 == 0 || us / 16_667 % 60 == 1, ..Rig::new() };
     rig.run(20, MOST, 50_000, |_| 0);
-    assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{:?}", rig.congestion);
+    assert!(
+        rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST),
+        "{:?}",
+        rig.congestion.limit_kbps()
+    );
 }
 
 #[test]
 fn an_outage_of_a_moment_under_little_traffic_is_no_narrow_way() {
     let mut rig = Rig { loses: |us| (5_000_000..5_150_000).contains(&us), ..Rig::new() };
     rig.run(10, 600, 50_000, |_| 0);
-    assert_eq!(rig.congestion.limit_kbps(), None, "{:?}", rig.congestion);
+    assert_eq!(rig.congestion.limit_kbps(), None, "{:?}", rig.congestion.limit_kbps());
 }
 
 #[test]
@@ -159,9 +196,17 @@ fn a_lost_moment_costs_little_and_is_made_up_for() {
     // For 1.2 s nothing comes through, and is lost.
     rig.loses = |us| us < 6_200_000;
     rig.run(2, MOST, 50_000, |_| 0);
-    assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit > MOST / 2), "{:?}", rig.congestion);
+    assert!(
+        rig.congestion.limit_kbps().is_none_or(|limit| limit > MOST / 2),
+        "{:?}",
+        rig.congestion.limit_kbps()
+    );
     rig.run(6, MOST, 50_000, |_| 0);
-    assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{:?}", rig.congestion);
+    assert!(
+        rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST),
+        "{:?}",
+        rig.congestion.limit_kbps()
+    );
 }
 
 #[test]
@@ -215,7 +260,11 @@ fn a_way_that_becomes_longer_is_taken_as_it_is() {
     let mut rig = Rig::new();
     rig.run(5, MOST, 50_000, |_| 0);
     rig.run(12, MOST, 50_000, |_| 120_000);
-    assert!(rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST), "{:?}", rig.congestion);
+    assert!(
+        rig.congestion.limit_kbps().is_none_or(|limit| limit >= MOST),
+        "{:?}",
+        rig.congestion.limit_kbps()
+    );
 }
 
 #[test]
@@ -240,12 +289,71 @@ fn behind_a_long_queue_nothing_is_sent_until_it_has_gone() {
     let fine: Vec<Arrival> = (0..10).map(|i| arrival(i, 5_000)).collect();
     let now = start + Duration::from_millis(300);
     congestion.handle(&fine, now);
-    assert!(!congestion.is_behind(now));
+    assert!(!congestion.is_behind(1_000_000, now, now));
     let late: Vec<Arrival> = (10..40).map(|i| arrival(i, 505_000)).collect();
     let now = start + Duration::from_millis(1_400);
     congestion.handle(&late, now);
-    assert!(congestion.is_behind(now) && congestion.is_behind(now + Duration::from_millis(240)));
-    assert!(!congestion.is_behind(now + Duration::from_millis(260)));
+    // 2 Mbit/s came, answers came within 120 ms.
+    assert!(congestion.is_behind(95_000, now, now) && !congestion.is_behind(85_000, now, now));
+    let unheard_of = Duration::from_secs(1);
+    assert!(congestion.is_behind(95_000, now, now + unheard_of));
+    assert!(!congestion.is_behind(95_000, now, now + unheard_of + Duration::from_millis(1)));
+}
+
+#[test]
+fn the_first_packets_of_all_tell_a_narrow_way_from_a_wide_one() {
+    let start = Instant::now();
+    let behind = |packets: i64, apart: (i64, i64)| {
+        let mut congestion = Congestion::new(start);
+        let arrivals: Vec<Arrival> = (0..packets)
+            .map(|i| Arrival {
+                sent: start + Duration::from_micros((i * apart.0) as u64),
+                arrived_us: Some(i * apart.1),
+                bytes: PACKET,
+            })
+            .collect();
+        let now = start + Duration::from_millis(75);
+        congestion.handle(&arrivals, now);
+        congestion.is_behind(100_000, start, now)
+    };
+    assert!(behind(6, (0, 10_000)), "of a key frame, at 1 Mbit/s");
+    assert!(!behind(40, (0, 1_500)), "of a key frame, at 6 Mbit/s");
+    assert!(!behind(4, (0, 12_000)), "too few to tell");
+    assert!(!behind(6, (10_000, 10_000)), "of a still desktop");
+}
+
+#[test]
+fn what_another_way_carried_is_where_a_new_one_begins_and_holds_as_long_as_it_is_confirmed() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.congestion.expect(Some(1_000)), Some(Limit { kbps: 1_000, carries: 1_000 }));
+    assert_eq!(rig.congestion.news(), None, "known");
+    assert_eq!(rig.congestion.expect(Some(50)).map(|limit| limit.kbps), Some(1_000), "it has one");
+    let (_, longest) = rig.run(2, MOST, 1_000, |_| 0);
+    assert!(longest < Duration::from_millis(700), "{longest:?}");
+    assert!(rig.congestion.limit_kbps().is_some_and(|limit| limit < 1_300));
+
+    let mut rig = Rig::new();
+    rig.congestion = Congestion::expecting(Some(1_000), rig.start);
+    // A still desktop tests nothing.
+    rig.run(4, 100, 50_000, |_| 0);
+    assert!(
+        rig.congestion.limit_kbps().is_some_and(|limit| limit > MOST),
+        "{:?}",
+        rig.congestion.limit_kbps()
+    );
+}
+
+#[test]
+fn by_a_way_that_is_silent_from_its_start_no_more_is_sent_for_a_while() {
+    let start = Instant::now();
+    let ms = |ms| start + Duration::from_millis(ms);
+    let congestion = Congestion::new(start);
+    let behind = |unheard, at: u64| congestion.is_behind(unheard, ms(5_000), ms(5_000 + at));
+    assert!(!behind(500_000, 300) && behind(1, 301) && !behind(0, 301));
+    assert!(behind(1, 3_000) && !behind(1, 3_001), "nobody may be there to tell");
+    let expecting = Congestion::expecting(Some(1_000), start);
+    let behind = |unheard| expecting.is_behind(unheard, start, ms(50));
+    assert!(behind(32_000) && !behind(31_000), "250 ms of it");
 }
 
 #[test]

@@ -49,8 +49,8 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Nothing sent yet; a key frame comes first.
-    pub fn new(now: Instant) -> Self {
+    /// Nothing sent yet; a key frame comes first. The way is expected to carry so many kbit/s, if anything is known of it.
+    pub fn new(expected: Option<u32>, now: Instant) -> Self {
         Self {
             on_their_way: VecDeque::new(),
             bytes: 0,
@@ -59,7 +59,7 @@ impl Flow {
             shortest: Base::new(now),
             moved: now,
             epoch: now,
-            congestion: Congestion::new(now),
+            congestion: Congestion::expecting(expected, now),
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn flowing(start: Instant) -> Flow {
-        let mut flow = Flow::new(start);
+        let mut flow = Flow::new(None, start);
         assert_eq!(flow.verdict(false, start), Verdict::NeedsKeyframe);
         assert_eq!(flow.verdict(true, start), Verdict::Send);
         flow.sent(1, FRAME, start);

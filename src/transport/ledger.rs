@@ -23,13 +23,31 @@ pub struct Sent {
     pub retransmission: bool,
 }
 
+/// What reports have said of a packet so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    Nothing,
+    Lost,
+    Arrived,
+}
+
+#[derive(Debug)]
+struct Entry {
+    sent: Sent,
+    told: Told,
+}
+
 /// The last packets of one viewer.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    sent: VecDeque<Sent>,
+    sent: VecDeque<Entry>,
     total_packets: u64,
     total_bytes: u64,
     retransmissions: u64,
+    unheard: usize,
+    /// When the first of them was sent.
+    unheard_since: Option<Instant>,
+    since_keyframe: usize,
 }
 
 impl Ledger {
@@ -41,7 +59,38 @@ impl Ledger {
         self.total_packets += 1;
         self.total_bytes += u64::from(sent.size);
         self.retransmissions += u64::from(sent.retransmission);
-        self.sent.push_back(sent);
+        // Of others no report will tell.
+        if sent.number.is_some() {
+            self.unheard += usize::from(sent.size);
+            self.unheard_since.get_or_insert(sent.at);
+        }
+        self.since_keyframe += usize::from(sent.size);
+        self.sent.push_back(Entry { sent, told: Told::Nothing });
+    }
+
+    /// Bytes on their way: sent later than all that was heard of, since the way was taken.
+    pub fn unheard(&self) -> usize {
+        self.unheard
+    }
+
+    /// When the first of them was sent; nothing where there are none.
+    pub fn unheard_since(&self) -> Option<Instant> {
+        self.unheard_since
+    }
+
+    /// The part of [`Self::unheard`] that was sent after the last key frame.
+    pub fn unheard_since_keyframe(&self) -> usize {
+        self.unheard.min(self.since_keyframe)
+    }
+
+    /// All of a key frame is written down.
+    pub fn keyframe(&mut self) {
+        self.since_keyframe = 0;
+    }
+
+    /// Another way is taken: nothing is on it yet.
+    pub fn start_over(&mut self) {
+        (self.unheard, self.unheard_since) = (0, None);
     }
 
     /// Bits a second over the last `window` before `now`.
@@ -50,24 +99,40 @@ impl Ledger {
             .sent
             .iter()
             .rev()
-            .take_while(|s| now.saturating_duration_since(s.at) <= window)
-            .map(|s| u64::from(s.size))
+            .take_while(|entry| now.saturating_duration_since(entry.sent.at) <= window)
+            .map(|entry| u64::from(entry.sent.size))
             .sum();
         (bytes * 8 * 1_000).checked_div(window.as_millis() as u64).unwrap_or(0)
     }
 
-    /// What was heard of packets: each that was sent, with its arrival.
-    pub fn arrivals(&self, report: &Arrivals) -> Vec<Arrival> {
-        let Some(start) = self.sent.iter().rposition(|sent| sent.number == Some(report.first)) else {
+    /// Takes a report: what it says of each packet that was sent and no other report has said. Where packets overtake each
+    /// other, which those of two ways do, a report tells of all since the one that was late.
+    pub fn arrivals(&mut self, report: &Arrivals) -> Vec<Arrival> {
+        let index = |entry: &Entry| Some(usize::from(entry.sent.number?.wrapping_sub(report.first)));
+        let Some(start) = self.sent.iter().rposition(|entry| index(entry) == Some(0)) else {
             return Vec::new();
         };
-        let told = |sent: &Sent| report.times.get(usize::from(sent.number?.wrapping_sub(report.first)));
-        let heard = |sent: &Sent| {
-            let arrived_us = *told(sent)?;
-            Some(Arrival { sent: sent.at, arrived_us, bytes: sent.size.into() })
-        };
-        let numbered = self.sent.range(start..).filter(|sent| sent.number.is_some());
-        numbered.take(report.times.len()).filter_map(heard).collect()
+        let mut arrivals = Vec::new();
+        let (mut unheard, mut since) = (0, None);
+        for entry in self.sent.range_mut(start..) {
+            let Some(told) = index(entry).and_then(|i| report.times.get(i)) else {
+                // Between those that have numbers there are some that have none.
+                unheard += usize::from(entry.sent.size);
+                since.get_or_insert(entry.sent.at);
+                continue;
+            };
+            (unheard, since) = (0, None);
+            let news = if told.is_some() { Told::Arrived } else { Told::Lost };
+            if entry.told < news {
+                entry.told = news;
+                let Sent { at, size, .. } = entry.sent;
+                arrivals.push(Arrival { sent: at, arrived_us: *told, bytes: size.into() });
+            }
+        }
+        // Of a former way's there may be more.
+        self.unheard = self.unheard.min(unheard);
+        self.unheard_since = self.unheard_since.max(since).filter(|_| self.unheard > 0);
+        arrivals
     }
 
     /// Packets, bytes and retransmissions since the start.
@@ -105,5 +170,54 @@ mod tests {
         (1..4).for_each(|n| record(Some(n)));
         let report = Arrivals { first: 0, times: vec![Some(1), Some(2), None, Some(4)] };
         assert_eq!(ledger.arrivals(&report).len(), 4);
+    }
+
+    #[test]
+    fn a_packet_is_heard_of_once_however_often_it_is_told_of() {
+        let at = Instant::now();
+        let mut ledger = Ledger::default();
+        (0..4).for_each(|n| ledger.record(Sent { number: Some(n), size: 100, at, retransmission: false }));
+        let mut told = |times: &[Option<i64>]| {
+            let arrivals = ledger.arrivals(&Arrivals { first: 0, times: times.into() });
+            arrivals.into_iter().map(|arrival| arrival.arrived_us).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[None, Some(2), None]), [None, Some(2), None]);
+        assert_eq!(told(&[Some(5), Some(2), None, Some(4)]), [Some(5), Some(4)], "the first was only late");
+        assert_eq!(told(&[None, None, None, None]), [], "what has arrived is not lost");
+    }
+
+    #[test]
+    fn what_is_on_its_way_was_sent_after_all_that_was_heard_of() {
+        let at = Instant::now();
+        let mut ledger = Ledger::default();
+        let record = |ledger: &mut Ledger, number| {
+            ledger.record(Sent { number: Some(number), size: 100, at, retransmission: false });
+        };
+        (65_534..=65_535).chain(0..4).for_each(|n| record(&mut ledger, n));
+        assert_eq!((ledger.unheard(), ledger.unheard_since()), (600, Some(at)));
+        let lost_and_heard = Arrivals { first: 65_535, times: vec![None, Some(1)] };
+        ledger.arrivals(&lost_and_heard);
+        assert_eq!(ledger.unheard(), 300);
+        ledger.arrivals(&Arrivals { first: 65_534, times: vec![Some(1)] });
+        assert_eq!(ledger.unheard(), 300, "what comes late takes nothing back");
+        ledger.arrivals(&Arrivals { first: 500, times: vec![Some(1)] });
+        assert_eq!(ledger.unheard(), 300, "of packets that were not sent");
+        ledger.start_over();
+        record(&mut ledger, 4);
+        assert_eq!(ledger.unheard(), 100);
+        ledger.arrivals(&Arrivals { first: 0, times: vec![Some(1); 4] });
+        assert_eq!(ledger.unheard(), 100, "of a former way");
+        ledger.arrivals(&Arrivals { first: 4, times: vec![Some(1)] });
+        assert_eq!((ledger.unheard(), ledger.unheard_since()), (0, None));
+        let later = at + Duration::from_millis(5);
+        for (number, at) in [(5, at), (6, later)] {
+            ledger.record(Sent { number: Some(number), size: 100, at, retransmission: false });
+        }
+        ledger.arrivals(&Arrivals { first: 5, times: vec![Some(1)] });
+        assert_eq!(ledger.unheard_since(), Some(later));
+        ledger.keyframe();
+        assert_eq!((ledger.unheard(), ledger.unheard_since_keyframe()), (100, 0));
+        record(&mut ledger, 7);
+        assert_eq!((ledger.unheard(), ledger.unheard_since_keyframe()), (200, 100));
     }
 }

@@ -30,6 +30,7 @@ use super::send::{Class, SendStage};
 use super::slot::Slot;
 use super::streams::Source;
 use crate::frame::Codec;
+use crate::session::Limit;
 use crate::turn::credential::{Credentials, Keys, User};
 use crate::turn::{Client, Moment, Output, Server, Transport, relayed};
 use crate::wire::signal::MediaPath;
@@ -119,6 +120,13 @@ impl Mux {
         let slot = Slot::new(ufrag, peer, now);
         self.peers.insert(viewer, slot);
         self.settle(viewer, now);
+    }
+
+    /// A viewer's media takes a way that is expected to carry so many kbit/s, because the one before did. Gives the limit that it
+    /// begins with: none for a peer that will never tell what arrives.
+    pub fn expect(&mut self, viewer: u32, kbps: Option<u32>) -> Option<Limit> {
+        let slot = self.peers.get_mut(&viewer)?;
+        slot.congestion.expect(kbps.filter(|_| slot.peer.is_told_of()))
     }
 
     /// Forgets a viewer's peer.
@@ -313,7 +321,10 @@ impl Mux {
             let sent = slot.peer.send_frame(now, frame);
             // The core has no part in it, and so nothing to say.
             let news = slot.send_media(viewer, turn, by_path, stage, now);
-            events.extend(news.into_iter().flatten().map(|event| (viewer, event)));
+            events.extend(news.map(|event| (viewer, event)));
+            if sent && frame.keyframe {
+                slot.ledger.keyframe();
+            }
             sent
         }));
         if sent.is_err() {
@@ -347,8 +358,8 @@ impl Mux {
     }
 
     /// True while a frame would only wait on its way to this viewer.
-    pub fn is_behind(&self, viewer: u32, now: Instant) -> bool {
-        self.peers.get(&viewer).is_some_and(|slot| slot.congestion.is_behind(now))
+    pub fn is_behind(&self, viewer: u32, keyframe: bool, now: Instant) -> bool {
+        self.peers.get(&viewer).is_some_and(|slot| slot.is_behind(keyframe, now))
     }
 
     /// The connection that this viewer's media leaves on; none: the UDP socket.
@@ -441,15 +452,14 @@ impl Mux {
                         checks.insert(id, Check { viewer, pair, path, sent: now });
                     }
                     if is_media {
-                        let news = slot.uses(path, turn, now).into_iter().flatten();
-                        events.extend(news.map(|event| (viewer, event)));
+                        events.extend(slot.uses(path, turn, now).map(|event| (viewer, event)));
                     }
                     if let Some(transmit) = route(turn, by_path, transmit, now) {
                         stage.push(transmit);
                     }
                 }
                 let news = slot.send_media(viewer, turn, by_path, stage, now);
-                events.extend(news.into_iter().flatten().map(|event| (viewer, event)));
+                events.extend(news.map(|event| (viewer, event)));
                 if idle {
                     break;
                 }

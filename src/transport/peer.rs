@@ -79,8 +79,8 @@ pub enum PeerEvent {
     Arrivals(Arrivals),
     /// Packets of video are missed: see [`Peer::resend`].
     Missing(TransportLayerNack),
-    /// What the way to this viewer carries has changed; nothing where no limit has shown.
-    Limit(Option<Limit>),
+    /// What the way to this viewer carries has changed.
+    Limit(Limit),
     /// A text message of the control channel.
     Text(Bytes),
     /// A binary message of the control or the motion channel.
@@ -105,6 +105,8 @@ pub struct Peer {
     motion: RTCDataChannelId,
     sequence: u16,
     timestamp_base: u32,
+    /// When the last frame was captured, by the RTP clock.
+    last_ticks: Option<u64>,
     epoch: Instant,
     /// What the calendar said then, since the Unix epoch.
     unix: Duration,
@@ -151,6 +153,7 @@ impl Peer {
             motion: built.motion,
             sequence: config.sequence,
             timestamp_base: config.timestamp,
+            last_ticks: None,
             epoch: now,
             unix: config.unix,
             report_at: None,
@@ -169,6 +172,11 @@ impl Peer {
     fn core(&mut self) -> &mut RTCPeerConnection {
         self.core_due = None;
         &mut self.pc
+    }
+
+    /// Whether its viewer tells which packets arrive.
+    pub fn is_told_of(&self) -> bool {
+        self.negotiated.transport_cc.is_some()
     }
 
     /// The negotiated codec.
@@ -242,8 +250,10 @@ impl Peer {
         if !self.connected || (self.awaits_keyframe && !frame.keyframe) {
             return false;
         }
-        let timestamp = self.rtp_timestamp(frame.captured_at);
+        let ticks = self.frame_ticks(frame.captured_at);
+        let timestamp = self.timestamp_base.wrapping_add(ticks as u32);
         let Some(sender) = &mut self.sender else { return false };
+        self.last_ticks = Some(ticks);
         self.awaits_keyframe = false;
         if frame.keyframe {
             sender.begin_keyframe();
@@ -277,9 +287,19 @@ impl Peer {
         }
     }
 
+    /// Later than the frame before: where the renditions of two tiers encode one capture, a viewer that changes tiers may get
+    /// both, and libwebrtc takes a key frame that is not newer for one that it has had.
+    fn frame_ticks(&self, captured_at: Instant) -> u64 {
+        let ticks = self.ticks(captured_at);
+        self.last_ticks.map_or(ticks, |last| ticks.max(last + 1))
+    }
+
     fn rtp_timestamp(&self, at: Instant) -> u32 {
-        let ticks = at.saturating_duration_since(self.epoch).as_micros() * CLOCK_HZ / 1_000_000;
-        self.timestamp_base.wrapping_add(ticks as u32)
+        self.timestamp_base.wrapping_add(self.ticks(at) as u32)
+    }
+
+    fn ticks(&self, at: Instant) -> u64 {
+        (at.saturating_duration_since(self.epoch).as_micros() * CLOCK_HZ / 1_000_000) as u64
     }
 
     /// The next frame for this viewer must be a key frame.

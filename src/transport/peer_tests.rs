@@ -160,12 +160,16 @@ impl Rig {
     }
 
     fn send(&mut self) {
+        self.send_captured_at(self.now);
+    }
+
+    fn send_captured_at(&mut self, captured_at: Instant) {
         let frame = PacketizedFrame {
             payloads: (0..4_u8).map(|n| Bytes::from(vec![0x65, n, 1, 2])).collect(),
             unit: Bytes::from_static(&[0, 0, 0, 1, 0x65]),
             keyframe: true,
-            captured_at: self.now,
-            damaged_at: self.now,
+            captured_at,
+            damaged_at: captured_at,
         };
         assert!(self.peer.send_frame(self.now, &frame));
         self.step();
@@ -202,6 +206,16 @@ fn both_dtls_roles_give_our_own_key() {
         rig.send();
         assert_eq!(rig.received.len(), 4, "{setup}");
     }
+}
+
+#[test]
+fn two_frames_of_one_capture_are_still_one_after_the_other() {
+    let mut rig = Rig::new("a=setup:actpass");
+    let captured = [rig.now, rig.now, rig.now - Duration::from_millis(5), rig.now + Duration::from_millis(9)];
+    captured.into_iter().for_each(|at| rig.send_captured_at(at));
+    let stamps: Vec<u32> = rig.received.chunks(4).map(|packets| packets[0].header.timestamp).collect();
+    let since: Vec<u32> = stamps.iter().map(|stamp| stamp.wrapping_sub(stamps[0])).collect();
+    assert_eq!(since, [0, 1, 2, 810]);
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl Slot {
         match event {
             PeerEvent::Arrivals(report) => {
                 self.congestion.handle(&self.ledger.arrivals(&report), now);
-                self.congestion.news().map(|limit| PeerEvent::Limit(Some(limit)))
+                self.congestion.news().map(PeerEvent::Limit)
             }
             PeerEvent::Missing(nack) => {
                 let way = RepairWay {
@@ -89,11 +89,19 @@ impl Slot {
                 };
                 // What is sent behind a queue too long is no longer wanted when it comes: a key frame follows then.
                 let is_sent =
-                    self.congestion.is_behind(now) || self.peer.resend(&nack, &way, &mut self.repairs, now);
+                    self.is_behind(false, now) || self.peer.resend(&nack, &way, &mut self.repairs, now);
                 (!is_sent).then_some(PeerEvent::KeyframeRequest)
             }
             event => Some(event),
         }
+    }
+
+    /// True while a frame would only wait on its way. A key frame on a narrow way takes its time; were those that follow it left
+    /// out, there would be nothing but key frames.
+    pub fn is_behind(&self, keyframe: bool, now: Instant) -> bool {
+        let ledger = &self.ledger;
+        let ahead = if keyframe { ledger.unheard() } else { ledger.unheard_since_keyframe() };
+        self.congestion.is_behind(ahead, ledger.unheard_since().unwrap_or(now), now)
     }
 
     /// Where what the core sends to this pair is to go instead. Checks of the selected pair go with the media: they
@@ -105,17 +113,18 @@ impl Slot {
     }
 
     /// What follows from media leaving on this path now.
-    pub fn uses(&mut self, path: Path, turn: &Server, now: Instant) -> [Option<PeerEvent>; 2] {
+    pub fn uses(&mut self, path: Path, turn: &Server, now: Instant) -> Option<PeerEvent> {
         if self.used.is_some_and(|(used, _)| used == path) {
-            return [None, None];
+            return None;
         }
         let kind = kind_of(turn, path);
         self.round_trip = None;
-        // What the former path carried says nothing of this one.
-        let limited = std::mem::replace(&mut self.congestion, Congestion::new(now)).limit_kbps().is_some();
+        // What the former path carried is a beginning: both may go through the same narrow place, full of what was sent.
+        self.congestion = Congestion::expecting(self.congestion.bequest_kbps(), now);
+        self.ledger.start_over();
         let before = self.used.replace((path, kind));
         let is_news = before.is_none_or(|(_, before)| before != kind);
-        [limited.then_some(PeerEvent::Limit(None)), is_news.then_some(PeerEvent::Path(kind))]
+        is_news.then_some(PeerEvent::Path(kind))
     }
 
     /// Whether a datagram of its own path may go on to the peer.
@@ -144,10 +153,10 @@ impl Slot {
         paths: &Paths,
         stage: &mut SendStage,
         now: Instant,
-    ) -> [Option<PeerEvent>; 2] {
+    ) -> Option<PeerEvent> {
         // The core has sent DTLS there, or there were no keys and hence no packets.
-        let Some(pair) = self.selected else { return [None, None] };
-        let Some(first) = self.peer.poll_media() else { return [None, None] };
+        let Some(pair) = self.selected else { return None };
+        let Some(first) = self.peer.poll_media() else { return None };
         let mut full = false;
         let (from, to) = self.path_of(viewer, pair, paths).unwrap_or(pair);
         let news = self.uses((from, to), turn, now);

@@ -72,13 +72,12 @@ impl World {
             }
             7 => Input::Closed { socket: viewer.into() },
             8 => Input::Answered { viewer, codec },
-            9 => Input::Connected { viewer },
+            9 => Input::Connected { viewer, limit: None },
             10 => Input::Streaming { viewer, codec: (step.number() & 1 == 0).then_some(codec) },
             11 => {
                 let kbps: u32 = step.number().max(LEAST).into();
                 let carries = if step.who & 16 == 0 { kbps } else { 2 * kbps };
-                let limit = (step.number() > 0).then_some(Limit { kbps, carries });
-                Input::Limit { viewer, websocket: step.who & 8 != 0, limit }
+                Input::Limit { viewer, websocket: step.who & 8 != 0, limit: Limit { kbps, carries } }
             }
             12 => Input::Silent { viewer },
             13 => Input::Disconnected { viewer },
