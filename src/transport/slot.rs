@@ -155,8 +155,8 @@ impl Slot {
         now: Instant,
     ) -> Option<PeerEvent> {
         // The core has sent DTLS there, or there were no keys and hence no packets.
-        let Some(pair) = self.selected else { return None };
-        let Some(first) = self.peer.poll_media() else { return None };
+        let pair = self.selected?;
+        let first = self.peer.poll_media()?;
         let mut full = false;
         let (from, to) = self.path_of(viewer, pair, paths).unwrap_or(pair);
         let news = self.uses((from, to), turn, now);
