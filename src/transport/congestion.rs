@@ -164,16 +164,21 @@ impl Congestion {
 
     /// A way that is expected to carry so many kbit/s, for now; none where nothing is known of it.
     pub fn expecting(kbps: Option<u32>, now: Instant) -> Self {
-        let expected = kbps.map(|kbps| f64::from(kbps) * 1e3);
-        Self { limit: expected, expected, ..Self::new(now) }
+        let mut way = Self::new(now);
+        way.begin_at(kbps);
+        way
+    }
+
+    fn begin_at(&mut self, kbps: Option<u32>) {
+        self.expected = kbps.map(|kbps| f64::from(kbps) * 1e3);
+        self.limit = self.expected;
     }
 
     /// The same of a way that has just been taken, if it has shown no limit of its own. Gives its limit, which is told
     /// by that.
     pub fn expect(&mut self, kbps: Option<u32>) -> Option<Limit> {
         if self.limit.is_none() {
-            self.expected = kbps.map(|kbps| f64::from(kbps) * 1e3);
-            self.limit = self.expected;
+            self.begin_at(kbps);
         }
         self.told = self.limit_kbps();
         Some(Limit { kbps: self.told?, carries: self.carries_kbps()? })
@@ -185,8 +190,8 @@ impl Congestion {
         if self.draining.is_some() { self.limit_kbps() } else { self.carries_kbps() }
     }
 
-    /// What another way to the same viewer may be expected to carry, kbit/s; nothing where this one has shown no limit.
-    pub fn carries_kbps(&self) -> Option<u32> {
+    /// What it carries once its queue is gone, kbit/s; nothing where no limit has shown.
+    fn carries_kbps(&self) -> Option<u32> {
         let limit = self.limit?;
         Some((self.ceiling.map_or(limit, |carries| limit.max(carries * USED)) / 1e3) as u32)
     }
