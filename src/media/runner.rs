@@ -372,7 +372,8 @@ impl Runner {
         let Some(pad) = self.pipeline.by_name("sink").and_then(|sink| sink.static_pad("sink")) else {
             return;
         };
-        let _ = pad.add_probe(gst::PadProbeType::BUFFER, |_, _| gst::PadProbeReturn::Drop);
+        // Not `Drop`: after it the binding unrefs a buffer, and GStreamer one that is none.
+        let _ = pad.add_probe(gst::PadProbeType::BUFFER, |_, _| gst::PadProbeReturn::Handled);
     }
 
     /// Blocks the teardown of this runner for `time`, as a dead driver would. For tests of the deadline.

@@ -118,11 +118,32 @@ impl Rig {
         (0..frames).map(|_| self.encode()).collect()
     }
 
-    /// Mean bytes a frame, once the encoder has settled.
+    /// Mean bytes a frame, once the encoder has settled. Of one that goes by timestamps, bytes a sixtieth of a
+    /// second: how many frames it makes in that depends on how busy the machine is.
     fn settled_bytes(&mut self) -> f64 {
-        self.encode_many(60);
-        self.encode_many(60).iter().map(|unit| unit.data.len() as f64).sum::<f64>() / 60.0
+        if self.runner.entry().bitrate.budget == Budget::Caps {
+            self.encode_many(60);
+            return bytes_of(&self.encode_many(60)) / 60.0;
+        }
+        self.encode_for(Duration::from_secs(1));
+        let start = Instant::now();
+        let bytes = self.encode_for(Duration::from_millis(500));
+        bytes / (start.elapsed().as_secs_f64() * 60.0)
     }
+
+    /// Encodes for `time`, and says how many bytes that made.
+    fn encode_for(&mut self, time: Duration) -> f64 {
+        let end = Instant::now() + time;
+        let mut bytes = 0.0;
+        while Instant::now() < end {
+            bytes += bytes_of(&self.encode_many(1));
+        }
+        bytes
+    }
+}
+
+fn bytes_of(units: &[AccessUnit]) -> f64 {
+    units.iter().map(|unit| unit.data.len() as f64).sum()
 }
 
 fn assert_starts_decoding(entry: &Entry, unit: &AccessUnit) {
