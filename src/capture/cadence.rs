@@ -4,11 +4,13 @@
 //! - nobody looking: sleep;
 //! - at most one frame an interval: the frame limit's, or the viewer's display interval once locked to it;
 //! - the first change after a still time goes out at once, if that interval has had no frame yet;
+//! - so do the changes of a screen that is no faster than that display ([`Pace`]); the others wait for the slot;
 //! - a picture that became still is repeated until it is sharp ([`Refinement`]);
 //! - a still screen is repeated once a second, because Chromium asks for a key frame after three silent seconds.
 
 use std::time::{Duration, Instant};
 
+use super::pace::Pace;
 use super::refine::{Encoded, KEEP_ALIVE, Refinement};
 
 /// Without a frame for this long, the next change is the first one after idleness.
@@ -51,6 +53,7 @@ struct Lock {
 pub struct Cadence {
     interval: Duration,
     lock: Option<Lock>,
+    pace: Pace,
     active: bool,
     due: Instant,
     /// The same for a change that follows a repeat, which need not wait for it.
@@ -68,6 +71,7 @@ impl Cadence {
         Cadence {
             interval: interval_of(fps),
             lock: None,
+            pace: Pace::default(),
             active: false,
             due: now,
             due_after_repeat: None,
@@ -122,7 +126,12 @@ impl Cadence {
 
     /// The screen changed.
     pub fn damage(&mut self, now: Instant) {
-        self.change.get_or_insert(now);
+        if self.change.is_none() {
+            self.change = Some(now);
+            if let Some(lock) = self.lock {
+                self.pace.changed(now, self.period_of(lock));
+            }
+        }
         self.refinement.changed(now);
     }
 
@@ -153,14 +162,22 @@ impl Cadence {
         }
     }
 
-    /// A grab that began at `started` has ended and its frame has gone out.
-    pub fn grabbed(&mut self, started: Instant) {
+    /// A grab that began at `started` has ended at `ended`, and its frame has gone out.
+    pub fn grabbed(&mut self, started: Instant, ended: Instant) {
         let wanted = if self.refresh { self.last_frame } else { self.change.or(self.poll_due) };
-        self.sent(started, wanted);
+        let at_once = self.change.is_some_and(|since| !self.refresh && self.is_free(since, started));
+        self.pace.sent(started, ended, at_once);
+        let aimed = if at_once { started } else { self.slot_for(wanted.unwrap_or(started), started) };
+        self.sent(started, aimed);
         self.due_after_repeat = None;
         self.refinement.fresh(started);
         self.change = None;
         self.refresh = false;
+    }
+
+    /// Whether how long frames have lately waited for their tick tells where the slots are.
+    pub fn keeps_to_slots(&self) -> bool {
+        self.lock.is_none() || self.pace.keeps_to_slots()
     }
 
     /// A grab found nothing on the screen that had changed: no frame has gone out.
@@ -171,7 +188,8 @@ impl Cadence {
     /// The last frame has gone out again.
     pub fn repeated(&mut self, now: Instant) {
         let due = self.due;
-        self.sent(now, self.repeat_due());
+        self.pace.sent(now, now, false);
+        self.sent(now, self.slot_for(self.repeat_due().unwrap_or(now), now));
         self.due_after_repeat.get_or_insert(due);
         self.refinement.repeated(now);
     }
@@ -202,8 +220,12 @@ impl Cadence {
             at <= now
         };
         // A refresh does not wait for a tick of its own: any slot after the last frame will do.
-        let since = if self.refresh { Some(self.last_frame.unwrap_or(now)) } else { self.change };
-        if since.is_some_and(|since| is_due(self.change_slot(since, now))) {
+        let wanted = if self.refresh {
+            Some(self.slot_for(self.last_frame.unwrap_or(now), now))
+        } else {
+            self.change.map(|since| self.change_slot(since, now))
+        };
+        if wanted.is_some_and(&mut is_due) {
             return Step::Grab { full: self.refresh };
         }
         if self.poll_due.is_some_and(|due| is_due(self.slot_for(due, now).max(due))) {
@@ -230,8 +252,17 @@ impl Cadence {
     fn change_slot(&self, since: Instant, now: Instant) -> Instant {
         match self.due_after_repeat.filter(|_| self.lock.is_none()) {
             Some(due) => due.max(since),
+            None if self.is_free(since, now) => since,
             None => self.slot_for(since, now),
         }
+    }
+
+    /// Whether a change may go out at once: its source is slow, and the tick that it reaches has no frame yet.
+    fn is_free(&self, since: Instant, now: Instant) -> bool {
+        let (Some(lock), Some(last)) = (self.lock, self.last_frame) else { return false };
+        let period = self.period_of(lock);
+        let taken = lock.index_of(last, period);
+        self.pace.is_slow(since) && lock.index_of(since, period) > taken && lock.index_of(now, period) > taken
     }
 
     /// The earliest moment at which a frame wanted since `since` may go out.
@@ -254,8 +285,7 @@ impl Cadence {
         lock.display * ((ratio - 0.05).ceil().max(1.0) as u32)
     }
 
-    fn sent(&mut self, now: Instant, wanted: Option<Instant>) {
-        let aimed = self.slot_for(wanted.unwrap_or(now), now);
+    fn sent(&mut self, now: Instant, aimed: Instant) {
         let late = now.saturating_duration_since(aimed);
         self.last_frame = Some(if late <= LATE { aimed.min(now) } else { now });
         self.due = next_due(self.due, self.interval, now);

@@ -43,8 +43,9 @@ impl Rig {
             match self.cadence.step(self.now) {
                 Step::Grab { .. } => {
                     self.note(true);
-                    self.cadence.grabbed(self.now);
+                    let started = self.now;
                     self.now += self.grab_time;
+                    self.cadence.grabbed(started, self.now);
                 }
                 Step::Poll => {
                     self.polls += 1;
@@ -151,7 +152,7 @@ fn a_refresh_sends_the_whole_screen_though_it_is_still() {
     rig.run_until(950 * MS);
     rig.cadence.refresh();
     assert_eq!(rig.cadence.step(rig.now), Step::Grab { full: true });
-    rig.cadence.grabbed(rig.now);
+    rig.cadence.grabbed(rig.now, rig.now);
     rig.cadence.refresh();
     assert!(matches!(rig.cadence.step(rig.now), Step::Sleep(Some(_))), "the limit holds for refreshes too");
 }
@@ -190,40 +191,102 @@ fn slow_grabs_lose_no_tick() {
     assert!(rig.fresh_after(300.0).len() >= 118, "{}", rig.fresh_after(300.0).len());
 }
 
-/// A source at 60 Hz with a phase of its own; returns the fresh frames of its steady state.
-fn locked_motion(fps: u32, source_phase: Duration, shift_us: i64) -> Vec<f64> {
+const MICROS: Duration = Duration::from_micros(1);
+
+/// A source that changes every `every` from 300 ms to 20 s, on a 60 Hz display whose ticks are `shift_us` off.
+fn locked(fps: u32, every: Duration, shift_us: i64, grab_time: Duration) -> Rig {
     let mut rig = Rig::new(fps);
+    rig.grab_time = grab_time;
     rig.cadence.set_phase(Some(TICK), rig.now);
     rig.cadence.adjust_phase(shift_us);
-    for frame in 0..180 {
-        rig.damage_at(300 * MS + source_phase + TICK * frame);
+    let mut change = 300 * MS;
+    while change < 20_000 * MS {
+        rig.damage_at(change);
+        change += every;
     }
-    rig.run_until(3_400 * MS);
-    rig.fresh_after(600.0).into_iter().filter(|at| *at < 3_200.0).collect()
+    rig
+}
+
+/// How many frames a second, and how many of all leave off the grid that begins at `shift_us`.
+fn on_grid(rig: &Rig, shift_us: i64) -> (f64, usize) {
+    let tick = TICK.as_secs_f64() * 1e3;
+    let frames = rig.fresh_after(310.0);
+    let off = |at: &&f64| {
+        let off = (**at - shift_us as f64 / 1e3).rem_euclid(tick);
+        off > 1.6 && tick - off > 0.01
+    };
+    (frames.len() as f64 / 19.69, frames.iter().filter(off).count())
+}
+
+/// How many of the frames did not leave as the source changed, and of how many.
+fn waited(rig: &Rig, every: u32) -> (usize, usize) {
+    let frames = rig.fresh_after(310.0);
+    let waited = |at: &&f64| ((**at - 300.0) * 1e3 + 50.0).rem_euclid(f64::from(every)) > 100.0;
+    (frames.iter().filter(waited).count(), frames.len())
 }
 
 #[test]
-fn locked_frames_leave_on_the_viewers_grid() {
-    let tick = TICK.as_secs_f64() * 1e3;
-    for phase in [1, 5, 9, 14] {
+fn frames_of_a_fast_source_leave_on_the_viewers_grid() {
+    for every in [1_000, 4_000, 6_944, 8_333, 10_000] {
         for shift in [0i64, 3_000, -4_000] {
-            let frames = locked_motion(120, phase * MS, shift);
-            assert!(frames.len() > 150, "one a tick: {}", frames.len());
-            let want = (shift as f64 / 1e3).rem_euclid(tick);
-            for at in &frames {
-                let off = (at - want).rem_euclid(tick);
-                assert!(off < 1.6 || tick - off < 0.01, "{at} is {off} off the grid");
+            for grab_time in [Duration::ZERO, 12 * MS] {
+                let rig = locked(120, every * MICROS, shift, grab_time);
+                let (rate, off_grid) = on_grid(&rig, shift);
+                assert!(rate > 59.5, "{every}: {rate} a second");
+                // A trial after 1, 3, 7 and 15 seconds.
+                assert!(off_grid <= 5, "{every}, {shift}, {grab_time:?}: {off_grid} off the grid");
+                assert!(rig.cadence.keeps_to_slots());
             }
         }
     }
 }
 
 #[test]
+fn changes_of_a_source_no_faster_than_the_display_leave_at_once() {
+    // 60, 59.9 and 30 frames a second; the second finds a tick taken for a moment, when it crosses it.
+    for (every, most) in [(16_667, 0), (16_694, 80), (33_333, 0)] {
+        let rig = locked(120, every * MICROS, 5_000, 2 * MS);
+        let (waited, frames) = waited(&rig, every);
+        assert!(frames as u32 > 19_600_000 / every, "{every}: {frames}");
+        assert!(waited <= most, "{every}: {waited} of {frames}");
+        assert!(!rig.cadence.keeps_to_slots());
+    }
+}
+
+#[test]
+fn of_a_source_a_little_faster_than_the_display_most_changes_leave_at_once() {
+    let rig = locked(120, 16_639 * MICROS, 5_000, Duration::ZERO);
+    let (waited, frames) = waited(&rig, 16_639);
+    assert!(waited < frames / 4, "{waited} of {frames}");
+}
+
+#[test]
+fn no_tick_gets_two_frames() {
+    for every in [1_000, 4_000, 6_944, 12_000, 13_333, 16_639, 16_667, 16_694, 20_000] {
+        let rig = locked(120, every * MICROS, 0, Duration::ZERO);
+        let tick = TICK.as_secs_f64() * 1e3;
+        // A frame that leaves up to the margin after a slot still reaches its tick.
+        let reached = |at: &f64| ((at - 1.5) / tick).ceil() as i64;
+        let ticks: Vec<i64> = rig.fresh_after(310.0).iter().map(reached).collect();
+        let twice = ticks.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert_eq!(twice, 0, "{every}");
+    }
+}
+
+#[test]
+fn an_unlocked_capture_knows_nothing_of_slots() {
+    let mut rig = locked(120, 17 * MS, 0, Duration::ZERO);
+    assert!(!rig.cadence.keeps_to_slots());
+    rig.cadence.set_phase(None, rig.now);
+    assert!(rig.cadence.keeps_to_slots());
+}
+
+#[test]
 fn a_lower_limit_takes_every_second_tick() {
-    let frames = locked_motion(30, 5 * MS, 0);
-    assert!((76..=80).contains(&frames.len()), "{}", frames.len());
-    let frames = locked_motion(59, 5 * MS, 0);
-    assert!(frames.len() > 150, "59 is near enough to 60: {}", frames.len());
+    let (rate, off_grid) = on_grid(&locked(30, TICK, 0, Duration::ZERO), 0);
+    assert!((29.5..30.2).contains(&rate) && off_grid <= 5, "{rate}, {off_grid}");
+    let (rate, _) = on_grid(&locked(59, TICK, 0, Duration::ZERO), 0);
+    assert!(rate > 59.5, "59 is near enough to 60: {rate}");
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(super) struct Engine {
     events: Box<dyn Fn(CaptureEvent) + Send + Sync>,
     sinks: BTreeMap<u64, Box<dyn FrameSink>>,
     wanted: bool,
+    /// What the session was told last.
+    slots_kept: bool,
 }
 
 impl Engine {
@@ -38,6 +40,7 @@ impl Engine {
             events,
             sinks: BTreeMap::new(),
             wanted: false,
+            slots_kept: true,
         }
     }
 
@@ -122,7 +125,11 @@ impl Engine {
     pub fn push_grabbed(&mut self, changed_at: Option<Instant>, started: Instant) {
         let kind = if changed_at.is_some() { FrameKind::Fresh } else { FrameKind::Repeat };
         self.push(kind, changed_at.unwrap_or(started), |_, _| true);
-        self.cadence.grabbed(started);
+        self.cadence.grabbed(started, Instant::now());
+        let kept = self.cadence.keeps_to_slots();
+        if std::mem::replace(&mut self.slots_kept, kept) != kept {
+            self.emit(CaptureEvent::Slots { kept });
+        }
     }
 
     /// Hands out the frame once more, to those who want it.

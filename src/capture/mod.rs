@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! session ──CaptureHandle──▶ engine ──▶ FrameSinks      engine    wishes, frames, sleep (shared by the sources)
-//!            ▲ events          ▲                        cadence   PURE: when to grab, repeat, sleep
+//!            ▲ events          ▲                        cadence   PURE: when to grab, repeat, sleep; pace: is there a hurry?
 //!            └─────────────────┤                        planes    PURE: the persistent frame; convert: the SIMD
 //!            x11 │ test_source ┘                        watch     PURE: is damage to be trusted?
 //! ```
@@ -14,6 +14,7 @@ pub mod cadence;
 mod convert;
 mod engine;
 mod handle;
+mod pace;
 mod planes;
 mod refine;
 mod region;
@@ -136,6 +137,12 @@ pub enum CaptureEvent {
     },
     /// The pointer has this shape; none: it is hidden. Only sent when it differs from the last one.
     Cursor(Option<CursorImage>),
+    /// Frames leave in the slots of the display that the capture is locked to, so that how long they wait for its tick
+    /// tells where those are; or, of a screen that changes no faster than that, as it changes. In slots at first.
+    Slots {
+        /// In slots.
+        kept: bool,
+    },
     /// Screen changes were found that damage had not announced (true: the screen is polled from now on), or
     /// damage is to be trusted again (false).
     MissedDamage {

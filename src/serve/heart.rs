@@ -304,6 +304,7 @@ impl Heart {
             CaptureEvent::Cursor(image) => {
                 self.parts.session.handle(Input::Cursor(cursor_message(image)), now)
             }
+            CaptureEvent::Slots { kept } => self.parts.session.handle(Input::Slots { kept }, now),
             CaptureEvent::MissedDamage { polling } => {
                 tracing::warn!(
                     polling,

@@ -61,6 +61,11 @@ pub enum Input {
         /// The codec that it gets.
         codec: Codec,
     },
+    /// Frames leave the capture in the slots of the phase lock, or as the screen changes. In slots at first.
+    Slots {
+        /// In slots.
+        kept: bool,
+    },
     /// Media flows.
     Connected {
         /// To whom.

@@ -175,6 +175,7 @@ impl Session {
             // Several times a second on a narrow way, and seldom anything that status shows.
             Input::Limit { viewer, websocket, limit } => return self.limit(viewer, websocket, limit, now),
             Input::Streaming { viewer, codec } => self.streaming(viewer, codec, now),
+            Input::Slots { kept } => self.phase.set_slots(kept),
             Input::NeedKeyframe { viewer } => self.need_keyframe(viewer, now),
             Input::Display { size, can_resize } => {
                 if self.report.display_up(size, can_resize && self.config.resizable) {

@@ -4,6 +4,9 @@
 //! interval, and a second one within an interval is shown one interval late; so frames should arrive shortly
 //! before the tick, one an interval. No clocks are compared: the page reports how long frames waited.
 //!
+//! Frames of a source that is no faster than the display leave as it draws: how long those wait says when the source
+//! draws, not where the slots are, and no report is heeded meanwhile.
+//!
 //! What has to be before the tick is the decoded frame: one that has only arrived by then is shown at the next tick, and
 //! its wait, taken modulo the interval, looks as if it had been in time.
 
@@ -68,6 +71,8 @@ struct Aim {
 #[derive(Debug, Default)]
 pub struct PhaseLock {
     locked: bool,
+    /// Frames leave as the source draws.
+    free: bool,
     /// What the reports so far have come to.
     aim: Option<Aim>,
     /// Reports in a row that no phase could be told from.
@@ -75,8 +80,16 @@ pub struct PhaseLock {
 }
 
 impl PhaseLock {
+    /// Frames leave in slots from now on, or as the source draws. In slots at first.
+    pub fn set_slots(&mut self, kept: bool) {
+        self.free = !kept;
+    }
+
     /// Takes a report of the controlling viewer; `None` when nothing is to be changed.
     pub fn report(&mut self, feedback: &Feedback) -> Option<PhaseChange> {
+        if self.free {
+            return None;
+        }
         let plausible = INTERVAL_MS.contains(&feedback.interval_ms)
             && (0.0..=feedback.interval_ms).contains(&feedback.slack_ms)
             && feedback.jitter_ms >= 0.0

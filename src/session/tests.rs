@@ -368,6 +368,9 @@ fn feedback_of_the_controller_alone_moves_the_phase() {
         rtt_ms: 0.0,
     });
     assert_eq!(rig.message(2, feedback.clone()), []);
+    rig.session.handle(Input::Slots { kept: false }, rig.now);
+    assert_eq!(rig.message(1, feedback.clone()), [], "of frames that left in no slot");
+    rig.session.handle(Input::Slots { kept: true }, rig.now);
     assert!(matches!(rig.message(1, feedback)[..], [Output::Phase(PhaseChange::Lock { .. })]));
     assert!(
         rig.message(1, ClientMessage::Visibility { visible: false })

@@ -377,20 +377,33 @@ impl Bench<'_> {
     }
 
     fn motion(&mut self) -> Result<MotionFigures> {
-        let rate = motion::drifting(self.round);
+        let [first, then] = motion::drifting(self.round);
+        let motion = self.start_motion(first);
+        let (drawn_fps, presented, cores) = self.count_frames(&motion)?;
+        let mut latency = self.motion_latency(&motion)?;
+        let ssim = self.score_motion(&motion)?;
+        drop(motion);
+        let motion = self.start_motion(then);
+        latency.extend(self.motion_latency(&motion)?);
+        Ok(MotionFigures { latency, drawn_fps, presented, cores, ssim })
+    }
+
+    /// Motion at so many frames a second, once a product has got used to it.
+    fn start_motion(&self, rate: f64) -> Motion {
         let motion = Motion::start(Arc::clone(&self.stage.canvas), scene::frame, rate);
         sleep(Duration::from_secs(3));
-        let (drawn_fps, presented, cores) = self.count_frames(&motion)?;
-        // Evenly over one cycle of the drift, so that each run has the same mixture of moments.
+        motion
+    }
+
+    /// Evenly over one cycle of the drift, so that each run has the same mixture of moments.
+    fn motion_latency(&self, motion: &Motion) -> Result<Latency> {
         let (start, every) = (Instant::now(), motion::CYCLE / self.effort.flips);
         let mut moments = (0..self.effort.flips).map(|n| start + every * n);
-        let latency = patch::measure(&self.stage.seen, self.effort.flips, || {
+        patch::measure(&self.stage.seen, self.effort.flips, || {
             let moment = moments.next().unwrap_or(start);
             sleep(moment.saturating_duration_since(Instant::now()));
             motion.flip()
-        })?;
-        let ssim = self.score_motion(&motion)?;
-        Ok(MotionFigures { latency, drawn_fps, presented, cores, ssim })
+        })
     }
 
     fn count_frames(&self, motion: &Motion) -> Result<(f64, f64, Cores)> {

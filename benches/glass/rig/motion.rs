@@ -14,13 +14,15 @@ pub const RATE: f64 = 60.0;
 /// In this time a drifting clock falls behind the display's, or gets ahead of it, by one frame.
 pub const CYCLE: Duration = Duration::from_secs(10);
 
-/// Frames a second of a clock that drifts: slower than the display's in one round, faster in the next.
+/// Frames a second of two clocks that drift, one slower and one faster than the display's, in turns the first.
 ///
 /// Within a [`CYCLE`] frames are drawn at every moment between two ticks of the display. Without drift the moment that
-/// a restart happened to draw would be measured, up to a whole frame, rather than the product.
-pub fn drifting(round: u32) -> f64 {
+/// a restart happened to draw would be measured, up to a whole frame, rather than the product. Every run has both: a
+/// source that is slower than the display need wait for nothing, and a faster one has to.
+pub fn drifting(round: u32) -> [f64; 2] {
     let drift = 1.0 / CYCLE.as_secs_f64();
-    if round.is_multiple_of(2) { RATE - drift } else { RATE + drift }
+    let [slower, faster] = [RATE - drift, RATE + drift];
+    if round.is_multiple_of(2) { [slower, faster] } else { [faster, slower] }
 }
 
 /// What frame N with the patch in its colour looks like.

@@ -21,6 +21,13 @@ pub struct Latency {
 }
 
 impl Latency {
+    /// Adds as many more flips.
+    pub fn extend(&mut self, more: Self) {
+        self.ms.extend(more.ms);
+        self.lost += more.lost;
+        self.poll_ms = f64::midpoint(self.poll_ms, more.poll_ms);
+    }
+
     /// All values; a lost flip counts as infinitely late.
     pub fn all_ms(&self) -> Vec<f64> {
         let lost = (0..self.lost).map(|_| f64::INFINITY);

@@ -85,6 +85,7 @@ impl World {
                 let tier = if step.who & 8 == 0 { Tier::Main } else { Tier::Low };
                 let (key, text) = (RenditionKey { codec, tier }, String::new());
                 match step.number() & 3 {
+                    0 if step.number() & 4 != 0 => Input::Slots { kept: step.number() & 8 == 0 },
                     0 => Input::NoEncoder { key, reason: text },
                     1 => Input::NeedKeyframe { viewer },
                     // Only what was asked for begins.
