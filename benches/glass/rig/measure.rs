@@ -395,7 +395,7 @@ impl Bench<'_> {
         motion
     }
 
-    /// Evenly over one cycle of the drift, so that each run has the same mixture of moments.
+    /// Flips amid motion, evenly over one cycle of the drift, so that each run has the same mixture of moments.
     fn motion_latency(&self, motion: &Motion) -> Result<Latency> {
         let (start, every) = (Instant::now(), motion::CYCLE / self.effort.flips);
         let mut moments = (0..self.effort.flips).map(|n| start + every * n);
