@@ -251,7 +251,7 @@ impl Peer {
             return false;
         }
         let ticks = self.frame_ticks(frame.captured_at);
-        let timestamp = self.timestamp_base.wrapping_add(ticks as u32);
+        let timestamp = self.rtp_timestamp(ticks);
         let Some(sender) = &mut self.sender else { return false };
         self.last_ticks = Some(ticks);
         self.awaits_keyframe = false;
@@ -277,7 +277,7 @@ impl Peer {
     fn report(&mut self, now: Instant) {
         self.report_at = Some(now + REPORT_EVERY);
         let ntp = SystemInstant::unix2ntp(self.unix + now.saturating_duration_since(self.epoch));
-        let rtp_time = self.rtp_timestamp(now);
+        let rtp_time = self.rtp_timestamp(self.ticks(now));
         let report = self.sender.as_ref().and_then(|sender| sender.report(ntp, rtp_time));
         let video = self.video;
         if let (Some(report), Some(mut sender)) = (report, self.core().rtp_sender(video))
@@ -294,8 +294,8 @@ impl Peer {
         self.last_ticks.map_or(ticks, |last| ticks.max(last + 1))
     }
 
-    fn rtp_timestamp(&self, at: Instant) -> u32 {
-        self.timestamp_base.wrapping_add(self.ticks(at) as u32)
+    fn rtp_timestamp(&self, ticks: u64) -> u32 {
+        self.timestamp_base.wrapping_add(ticks as u32)
     }
 
     fn ticks(&self, at: Instant) -> u64 {
